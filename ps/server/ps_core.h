@@ -1,0 +1,115 @@
+// One parameter server without transport: the tables' rows and dense chunks of the slots that it
+// owns, their optimizers, and their database. The gRPC service (ps/server/grpc_service.h) and the
+// in-process client (launch/local) are thin callers of this.
+//
+// Life: Make, then Restore (a checkpoint, or nothing), then pulls and pushes; Snapshot at any time
+// the caller has stopped pushing. Thread-safety: Pull and PullDense may run at once with each other
+// and with Push; pushes of different clients may run at once. A row is never read half-updated.
+// Snapshot and Restore exclude everything else by waiting for it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/status.h"
+
+namespace cairn::proto {
+class JobConfig;
+class PsStatsReply;
+class RestoreReply;
+class SnapshotReply;
+}  // namespace cairn::proto
+
+namespace cairn::ps {
+
+struct PsOptions {
+  std::uint32_t ps = 0;  // index of this server
+  std::uint32_t ps_count =
+      1;  // slots are cut evenly: server p owns [p * slots / count, (p + 1) * slots / count)
+  int slot_bits = 10;
+  std::string folder;  // of the live database; made when missing, emptied by Restore
+};
+
+// Which rows a key without a row reads as; see worker::PullMode.
+enum class AbsentRow { kInitialValue, kZero };
+
+struct RowsRead {
+  std::uint32_t table = 0;
+  std::span<const std::uint64_t> keys;
+  float* values = nullptr;  // [keys, dim] out
+};
+struct RowsUpdate {
+  std::uint32_t table = 0;
+  std::span<const std::uint64_t> keys;  // each at most once
+  const float* gradients = nullptr;     // [keys, dim], any alignment of 4 bytes
+};
+
+// A tensor that lives in chunks over all servers; see worker/client/ps_client.h for the chunking.
+struct DenseTensorSpec {
+  std::string name;
+  std::vector<std::uint32_t> dims;
+  bool is_weight = false;     // dense.l2 applies
+  bool is_statistic = false;  // s += momentum * (pushed - s) instead of an optimizer step
+  float momentum = 0.1f;
+};
+// The floats of one chunk: tensor = index in the registered layout.
+struct DenseChunkRead {
+  std::uint32_t tensor = 0;
+  std::uint32_t chunk = 0;
+  std::span<float> values;  // out
+};
+struct DenseChunkUpdate {
+  std::uint32_t tensor = 0;
+  std::uint32_t chunk = 0;
+  std::span<const float> gradient;
+};
+
+// Identifies a push for exactly-once application: a client numbers its pushes 1, 2, 3, ...
+struct PushId {
+  std::uint64_t client = 0;  // worker number and incarnation, mixed; 0: not deduplicated
+  std::uint64_t sequence = 0;
+};
+
+class PsCore {
+ public:
+  // `job` is effective. InvalidArgument for bad options; Unavailable when the folder cannot be
+  // written.
+  static Result<std::unique_ptr<PsCore>> Make(const proto::JobConfig& job,
+                                              const PsOptions& options);
+  virtual ~PsCore() = default;
+
+  // True if this server owns the key's slot.
+  virtual bool Owns(std::uint64_t key) const = 0;
+
+  // InvalidArgument for an unknown table or a key of a slot that is not ours (with its value);
+  // nothing is read then.
+  virtual Status Pull(std::span<const RowsRead> tables, AbsentRow absent) = 0;
+
+  // Applies one step to each row, making rows that are not there. All or nothing: everything is
+  // checked first. InvalidArgument as above and for a non-finite gradient, naming table and key. A
+  // repeated id is acknowledged and counted, not applied; a gap in the sequence is
+  // FailedPrecondition.
+  virtual Status Push(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
+                      PushId id, double learning_rate_scale) = 0;
+
+  // Makes the layout known; the same layout again is OK, another one FailedPrecondition.
+  virtual Status RegisterDense(std::span<const DenseTensorSpec> layout) = 0;
+  // Gives a chunk its first values, unless it has some. For chunks of slots that are not ours:
+  // InvalidArgument.
+  virtual Status InitDense(std::span<const DenseChunkUpdate> chunks) = 0;
+  // NotFound for a chunk without values.
+  virtual Status PullDense(std::span<const DenseChunkRead> chunks) = 0;
+  // Chunks of the registered layout that this server owns, as (tensor, chunk) pairs in order.
+  virtual std::vector<std::pair<std::uint32_t, std::uint32_t>> OwnedDenseChunks() const = 0;
+
+  // See proto/ps_service.proto.
+  virtual Status Snapshot(const std::string& folder, proto::SnapshotReply* reply) = 0;
+  virtual Status Restore(const std::string& checkpoint, proto::RestoreReply* reply) = 0;
+  virtual void Stats(proto::PsStatsReply* reply) const = 0;
+};
+
+}  // namespace cairn::ps
