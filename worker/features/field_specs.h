@@ -1,6 +1,8 @@
 // What the model must know of the inputs of a job.
 #pragma once
 
+#include <cstddef>
+#include <string_view>
 #include <vector>
 
 #include "worker/data/batch.h"
@@ -19,5 +21,8 @@ std::vector<FieldSpec> FieldSpecs(const proto::JobConfig& effective);
 
 // Whether the feature enters the model as a number: NUMERIC without a bucket_width.
 bool IsNumeric(const proto::FeatureConfig& feature);
+
+// Index of a table in job.table; CHECKs that it is there.
+std::size_t TableIndex(const proto::JobConfig& effective, std::string_view table);
 
 }  // namespace cairn::worker
