@@ -39,7 +39,7 @@ struct SupervisorOptions {
   // For the coordinator to listen.
   std::chrono::milliseconds start_limit{30'000};
   // For the orderly stop with a checkpoint.
-  std::chrono::milliseconds grace{60'000};
+  std::chrono::milliseconds grace{120'000};
   // After the coordinator's end, for workers to leave on their own.
   std::chrono::milliseconds leave_grace{2'000};
   // From SIGTERM to SIGKILL.

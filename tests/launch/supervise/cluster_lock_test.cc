@@ -1,4 +1,4 @@
-#include "launch/supervise/run_lock.h"
+#include "launch/supervise/cluster_lock.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,26 +15,26 @@ namespace {
 
 using testing::HasSubstr;
 
-class RunLockTest : public testing::Test {
+class ClusterLockTest : public testing::Test {
  protected:
-  RunLockTest() {
+  ClusterLockTest() {
     char folder[] = "/tmp/cairn_lock_XXXXXX";
     EXPECT_NE(mkdtemp(folder), nullptr);
     folder_ = folder;
   }
-  ~RunLockTest() override { EXPECT_TRUE(RemoveTree(folder_).ok()); }
+  ~ClusterLockTest() override { EXPECT_TRUE(RemoveTree(folder_).ok()); }
   bool IsHeld() const {
-    const auto holder = RunLock::Holder(folder_);
+    const auto holder = ClusterLock::Holder(folder_);
     EXPECT_TRUE(holder.ok()) << holder.status();
     return holder.ok() && holder->has_value();
   }
   std::string folder_;
 };
 
-TEST_F(RunLockTest, SecondTakerIsToldWhoHoldsIt) {
-  const auto first = RunLock::Take(folder_, "cluster of 2 ps and 3 workers");
+TEST_F(ClusterLockTest, SecondTakerIsToldWhoHoldsIt) {
+  const auto first = ClusterLock::Take(folder_, "cluster of 2 ps and 3 workers");
   ASSERT_TRUE(first.ok()) << first.status();
-  const auto second = RunLock::Take(folder_, "another");
+  const auto second = ClusterLock::Take(folder_, "another");
   EXPECT_EQ(second.status().code(), absl::StatusCode::kAlreadyExists);
   const std::string message(second.status().message());
   EXPECT_THAT(message, HasSubstr(std::to_string(getpid())));
@@ -42,33 +42,33 @@ TEST_F(RunLockTest, SecondTakerIsToldWhoHoldsIt) {
   EXPECT_THAT(message, HasSubstr(folder_));
 }
 
-TEST_F(RunLockTest, IsFreeAfterItsHolder) {
+TEST_F(ClusterLockTest, IsFreeAfterItsHolder) {
   EXPECT_FALSE(IsHeld());
   {
-    const auto lock = RunLock::Take(folder_, "one");
+    const auto lock = ClusterLock::Take(folder_, "one");
     ASSERT_TRUE(lock.ok());
-    const auto holder = RunLock::Holder(folder_);
+    const auto holder = ClusterLock::Holder(folder_);
     ASSERT_TRUE(holder.ok() && holder->has_value());
     EXPECT_EQ((*holder)->pid, getpid());
     EXPECT_EQ((*holder)->what, "one");
   }
   EXPECT_FALSE(IsHeld());
-  EXPECT_TRUE(RunLock::Take(folder_, "two").ok());
+  EXPECT_TRUE(ClusterLock::Take(folder_, "two").ok());
 }
 
-TEST_F(RunLockTest, MakesTheFolderAndNamesOneItCannotMake) {
-  EXPECT_TRUE(RunLock::Take(folder_ + "/a/b", "x").ok());
-  EXPECT_FALSE(RunLock::Holder(folder_ + "/c")->has_value());
-  const auto impossible = RunLock::Take("/proc/no_such/run", "x");
+TEST_F(ClusterLockTest, MakesTheFolderAndNamesOneItCannotMake) {
+  EXPECT_TRUE(ClusterLock::Take(folder_ + "/a/b", "x").ok());
+  EXPECT_FALSE(ClusterLock::Holder(folder_ + "/c")->has_value());
+  const auto impossible = ClusterLock::Take("/proc/no_such/run", "x");
   EXPECT_THAT(std::string(impossible.status().message()), HasSubstr("/proc/no_such"));
 }
 
-TEST_F(RunLockTest, DiesWithItsHolder) {
+TEST_F(ClusterLockTest, DiesWithItsHolder) {
   int ready[2];
   ASSERT_EQ(pipe(ready), 0);
   const pid_t child = fork();
   if (child == 0) {
-    const auto lock = RunLock::Take(folder_, "child");
+    const auto lock = ClusterLock::Take(folder_, "child");
     if (write(ready[1], "x", 1) != 1) _exit(1);
     for (;;) pause();
   }
@@ -78,14 +78,14 @@ TEST_F(RunLockTest, DiesWithItsHolder) {
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);
   EXPECT_FALSE(IsHeld());
-  EXPECT_TRUE(RunLock::Take(folder_, "next").ok());
+  EXPECT_TRUE(ClusterLock::Take(folder_, "next").ok());
 }
 
-TEST_F(RunLockTest, IsInheritedByAForkedProcessThatSigns) {
+TEST_F(ClusterLockTest, IsInheritedByAForkedProcessThatSigns) {
   int go[2], done[2];
   ASSERT_EQ(pipe(go), 0);
   ASSERT_EQ(pipe(done), 0);
-  auto lock = RunLock::Take(folder_, "daemon");
+  auto lock = ClusterLock::Take(folder_, "daemon");
   ASSERT_TRUE(lock.ok());
   const pid_t child = fork();
   char byte = 'x';
@@ -96,7 +96,7 @@ TEST_F(RunLockTest, IsInheritedByAForkedProcessThatSigns) {
   }
   ASSERT_EQ(read(done[0], &byte, 1), 1);
   lock->reset();  // the parent leaves
-  const auto holder = RunLock::Holder(folder_);
+  const auto holder = ClusterLock::Holder(folder_);
   ASSERT_TRUE(holder.ok() && holder->has_value());
   EXPECT_EQ((*holder)->pid, child);
   ASSERT_EQ(write(go[1], "x", 1), 1);

@@ -1,4 +1,4 @@
-#include "launch/supervise/run_lock.h"
+#include "launch/supervise/cluster_lock.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,7 +13,7 @@
 namespace cairn::launch {
 namespace {
 
-std::string LockPath(const std::string& run_dir) { return JoinPath(run_dir, "run.lock"); }
+std::string LockPath(const std::string& run_dir) { return JoinPath(run_dir, "cluster.lock"); }
 
 // An open-file-description lock: held by the descriptor, not by the process, and dropped by the
 // kernel with its last copy.
@@ -31,14 +31,14 @@ std::string HostName() {
 }
 
 // Lines "pid", "host", "since", "what".
-RunHolder ParseHolder(std::string_view text) {
+ClusterHolder ParseHolder(std::string_view text) {
   std::string lines[4];
   for (std::string& line : lines) {
     const std::size_t end = text.find('\n');
     line = text.substr(0, end);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
   }
-  RunHolder holder;
+  ClusterHolder holder;
   holder.pid = static_cast<pid_t>(std::atol(lines[0].c_str()));
   holder.host = lines[1];
   holder.since = lines[2];
@@ -48,7 +48,7 @@ RunHolder ParseHolder(std::string_view text) {
 
 Status InUse(const std::string& run_dir) {
   const Result<std::string> text = ReadFile(LockPath(run_dir));
-  const RunHolder holder = ParseHolder(text.ok() ? *text : "");
+  const ClusterHolder holder = ParseHolder(text.ok() ? *text : "");
   return absl::AlreadyExistsError(
       StrCat("the run directory ", run_dir, " is in use by process ", holder.pid, " on ",
              holder.host, " since ", holder.since, " (", holder.what,
@@ -59,13 +59,13 @@ Status InUse(const std::string& run_dir) {
 
 }  // namespace
 
-RunLock::RunLock(std::string path, int fd, std::string what)
+ClusterLock::ClusterLock(std::string path, int fd, std::string what)
     : path_(std::move(path)), fd_(fd), what_(std::move(what)) {}
 
-RunLock::~RunLock() { close(fd_); }
+ClusterLock::~ClusterLock() { close(fd_); }
 
-Result<std::unique_ptr<RunLock>> RunLock::Take(const std::string& run_dir,
-                                               const std::string& what) {
+Result<std::unique_ptr<ClusterLock>> ClusterLock::Take(const std::string& run_dir,
+                                                       const std::string& what) {
   RETURN_IF_ERROR(MakeFolders(run_dir));
   const std::string path = LockPath(run_dir);
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -77,12 +77,12 @@ Result<std::unique_ptr<RunLock>> RunLock::Take(const std::string& run_dir,
     if (error == EAGAIN || error == EACCES) return InUse(run_dir);
     return ErrnoStatus("lock", path, error);
   }
-  std::unique_ptr<RunLock> held(new RunLock(path, fd, what));
+  std::unique_ptr<ClusterLock> held(new ClusterLock(path, fd, what));
   RETURN_IF_ERROR(held->Sign());
   return held;
 }
 
-Status RunLock::Sign() {
+Status ClusterLock::Sign() {
   const std::string text =
       StrCat(getpid(), "\n", HostName(), "\n", LocalTimeNow(), "\n", what_, "\n");
   if (ftruncate(fd_, 0) != 0 ||
@@ -92,20 +92,20 @@ Status RunLock::Sign() {
   return OkStatus();
 }
 
-Result<std::optional<RunHolder>> RunLock::Holder(const std::string& run_dir) {
+Result<std::optional<ClusterHolder>> ClusterLock::Holder(const std::string& run_dir) {
   const std::string path = LockPath(run_dir);
   // Reading is enough to ask about the lock; read locks only conflict with the holder's write lock.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) return std::optional<RunHolder>();
+  if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) return std::optional<ClusterHolder>();
   if (fd < 0) return ErrnoStatus("read", path, errno);
   struct flock lock = WholeFile();
   const bool asked = fcntl(fd, F_OFD_GETLK, &lock) == 0;
   const int error = errno;
   close(fd);
   if (!asked) return ErrnoStatus("ask for the lock", path, error);
-  if (lock.l_type == F_UNLCK) return std::optional<RunHolder>();
+  if (lock.l_type == F_UNLCK) return std::optional<ClusterHolder>();
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  return std::optional<RunHolder>(ParseHolder(text));
+  return std::optional<ClusterHolder>(ParseHolder(text));
 }
 
 }  // namespace cairn::launch
