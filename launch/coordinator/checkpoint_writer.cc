@@ -146,8 +146,9 @@ Status CheckpointWriter::Publish() {
   return SyncFolder(checkpoints_folder_);
 }
 
-std::string NewCheckpointName(const std::string& checkpoints_folder, std::uint64_t steps) {
-  const std::string base = Padded("step-", 12, steps);
+std::string NewCheckpointName(const std::string& checkpoints_folder, std::uint64_t steps,
+                              std::string_view suffix) {
+  const std::string base = StrCat(Padded("step-", 12, steps), suffix);
   std::string name = base;
   for (int i = 2; PathExists(JoinPath(checkpoints_folder, name)); ++i) {
     name = Padded(StrCat(base, "-"), 3, i);

@@ -52,8 +52,9 @@ class CheckpointWriter {
   std::string temporary_;  // path
 };
 
-// "step-000000001234", or with a suffix where that name is taken.
-std::string NewCheckpointName(const std::string& checkpoints_folder, std::uint64_t steps);
+// "step-000000001234" and the suffix (kFinalSuffix or nothing); numbered where that name is taken.
+std::string NewCheckpointName(const std::string& checkpoints_folder, std::uint64_t steps,
+                              std::string_view suffix);
 
 // Folder of a server's part: "ps-0003".
 std::string ShardFolderName(std::uint32_t ps);

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cmath>
@@ -107,20 +108,20 @@ std::string MetricsJsonl(const proto::TrainState& state) {
   return text + line.Finish();
 }
 
-double BayesAuc(const proto::JobConfig& job, const std::vector<std::string>& files) {
-  if (job.data().bayes_auc() > 0) return job.data().bayes_auc();
-  for (const std::string& file : files) {
-    const Result<std::string> text = ReadFile(JoinPath(FolderOf(file), kTruthFile));
-    if (!text.ok()) continue;
-    std::string_view rest = *text;
-    while (!rest.empty()) {
-      const std::string_view line = rest.substr(0, rest.find('\n'));
-      rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-      if (!line.starts_with(kBayesAucLabel)) continue;
-      const std::string number(line.substr(kBayesAucLabel.size()));
-      const double value = std::strtod(number.c_str(), nullptr);
-      if (value > 0 && value <= 1) return value;
-    }
+double BayesAuc(const proto::JobConfig& job) {
+  const proto::DataConfig& data = job.data();
+  if (data.bayes_auc() > 0) return data.bayes_auc();
+  const auto& files = data.test_size() > 0 ? data.test() : data.valid();
+  if (files.empty()) return 0;
+  const Result<std::string> text = ReadFile(JoinPath(FolderOf(files.Get(0)), kTruthFile));
+  std::string_view rest = text.ok() ? std::string_view(*text) : std::string_view();
+  while (!rest.empty()) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    if (!line.starts_with(kBayesAucLabel)) continue;
+    const std::string number(line.substr(kBayesAucLabel.size()));
+    const double value = std::strtod(number.c_str(), nullptr);
+    if (value > 0 && value <= 1) return value;
   }
   return 0;
 }

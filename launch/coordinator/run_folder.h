@@ -7,7 +7,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "common/base/status.h"
 
@@ -43,7 +42,8 @@ class RunLock {
 std::string MetricsJsonl(const proto::TrainState& state);
 
 // The AUC that the planted truth of synthetic data reaches: data.bayes_auc, or the line
-// "bayes_auc: <number>" of truth.txt beside the first of `files` that has one. 0: not known.
-double BayesAuc(const proto::JobConfig& job, const std::vector<std::string>& files);
+// "bayes_auc: <number>" of truth.txt beside the first file of data.test, or else of data.valid. 0:
+// not known.
+double BayesAuc(const proto::JobConfig& job);
 
 }  // namespace cairn::launch
