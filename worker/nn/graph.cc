@@ -20,8 +20,15 @@ namespace {
 constexpr std::size_t kBlockPanels = 15;
 
 struct BlockRange {
-  std::size_t first_panel;
-  std::size_t panels;
+  std::size_t first_panel = 0;
+  std::size_t panels = 0;
+};
+
+// The part of a block that a step works on.
+struct Part {
+  std::size_t block = 0;
+  std::size_t first_panel = 0;  // within the block
+  std::size_t panels = 0;
 };
 
 // What a thread owns.
@@ -29,6 +36,7 @@ template <typename T>
 struct ThreadState {
   std::size_t first_block = 0, end_block = 0;
   HugeBuffer<T> scratch;
+  HugeBuffer<T> local;
   HugeBuffer<T> workspace;
   HugeBuffer<T> gradients;  // not of thread 0: it writes to the caller's
   T* gradient_out = nullptr;
@@ -77,6 +85,7 @@ class GraphImpl final : public BasicGraph<T> {
     threads_.resize(Threads());
     for (ThreadState<T>& thread : threads_) {
       thread.scratch.Grow(plan_.scratch_size * block_panels_ * kLanes);
+      thread.local.Grow(plan_.local_size * kGroupPanels * kLanes);
       thread.workspace.Grow(workspace);
       thread.in.resize(most_inputs);
       thread.in_gradient.resize(most_inputs);
@@ -105,7 +114,8 @@ class GraphImpl final : public BasicGraph<T> {
   std::size_t MemoryBytes() const override {
     std::size_t bytes = saved_.bytes();
     for (const ThreadState<T>& thread : threads_)
-      bytes += thread.scratch.bytes() + thread.workspace.bytes() + thread.gradients.bytes();
+      bytes += thread.scratch.bytes() + thread.local.bytes() + thread.workspace.bytes() +
+               thread.gradients.bytes();
     for (const auto& op : ops_) bytes += op->MemoryBytes();
     return bytes;
   }
@@ -149,19 +159,16 @@ class GraphImpl final : public BasicGraph<T> {
     });
   }
 
-  // Each thread has a range of panels, cut in blocks of nearly equal size.
+  // Each thread has a range of panels, cut in blocks.
   void CutBlocks(std::size_t rows) {
     const std::size_t panels = PanelsOf(rows);
     blocks_.clear();
     for (std::size_t t = 0; t < threads_.size(); ++t) {
-      const std::size_t first = PartBegin(panels, threads_.size(), t);
-      const std::size_t count = PartBegin(panels, threads_.size(), t + 1) - first;
-      const std::size_t parts = (count + block_panels_ - 1) / block_panels_;
+      const std::size_t end = PartBegin(panels, threads_.size(), t + 1);
       threads_[t].first_block = blocks_.size();
-      for (std::size_t b = 0; b < parts; ++b) {
-        const std::size_t begin = PartBegin(count, parts, b);
-        blocks_.push_back({first + begin, PartBegin(count, parts, b + 1) - begin});
-      }
+      for (std::size_t first = PartBegin(panels, threads_.size(), t); first < end;
+           first += block_panels_)
+        blocks_.push_back({first, std::min(block_panels_, end - first)});
       threads_[t].end_block = blocks_.size();
     }
   }
@@ -170,41 +177,55 @@ class GraphImpl final : public BasicGraph<T> {
     OnThreads([&](int t) {
       ThreadState<T>& thread = threads_[t];
       for (std::size_t b = thread.first_block; b < thread.end_block; ++b)
-        for (const PlanStep& step : stage.steps) RunStep(step, b, thread);
+        for (const PlanGroup& group : stage.groups) RunGroup(stage, group, b, thread);
     });
     for (int op : stage.combine) ops_[op]->Combine(step_);
     for (int op : stage.combine_gradient)
       ops_[op]->CombineGradient(step_, threads_[0].gradient_out);
   }
 
-  T* At(const Place& place, std::size_t first_panel, ThreadState<T>& thread) {
+  void RunGroup(const PlanStage& stage, const PlanGroup& group, std::size_t b,
+                ThreadState<T>& thread) {
+    const std::size_t panels = blocks_[b].panels;
+    const std::size_t unit = group.wide ? panels : kGroupPanels;
+    for (std::size_t first = 0; first < panels; first += unit)
+      for (std::size_t k = group.begin; k < group.end; ++k)
+        RunStep(stage.steps[k], {b, first, std::min(unit, panels - first)}, thread);
+  }
+
+  T* At(const Place& place, const Part& part, ThreadState<T>& thread) {
     switch (place.kind) {
-      case Place::Kind::kSaved:
-        return saved_.data() + (place.offset * panels_ + place.size * first_panel) * kLanes;
+      case Place::Kind::kSaved: {
+        const std::size_t panel = blocks_[part.block].first_panel + part.first_panel;
+        return saved_.data() + (place.offset * panels_ + place.size * panel) * kLanes;
+      }
       case Place::Kind::kScratch:
-        return thread.scratch.data() + place.offset * block_panels_ * kLanes;
+        return thread.scratch.data() +
+               (place.offset * block_panels_ + place.size * part.first_panel) * kLanes;
+      case Place::Kind::kLocal:
+        return thread.local.data() + place.offset * kGroupPanels * kLanes;
       case Place::Kind::kNone:
         break;
     }
     return nullptr;
   }
 
-  void RunStep(const PlanStep& step, std::size_t b, ThreadState<T>& thread) {
-    const std::size_t first = blocks_[b].first_panel;
+  void RunStep(const PlanStep& step, const Part& part, ThreadState<T>& thread) {
     BlockContext<T> block;
-    block.index = b;
-    block.first_row = first * kLanes;
-    block.panels = blocks_[b].panels;
+    block.index = part.block;
+    block.first_row = (blocks_[part.block].first_panel + part.first_panel) * kLanes;
+    block.panels = part.panels;
     block.rows = std::min(block.panels * kLanes, step_.rows - block.first_row);
-    block.accumulate_parameters = b != thread.first_block;
+    block.accumulate_parameters = part.block != thread.first_block || part.first_panel > 0;
     block.parameter_gradients = thread.gradient_out;
     block.workspace = thread.workspace.data();
-    for (std::size_t i = 0; i < step.in.size(); ++i) thread.in[i] = At(step.in[i], first, thread);
+    block.again = step.again;
+    for (std::size_t i = 0; i < step.in.size(); ++i) thread.in[i] = At(step.in[i], part, thread);
     for (std::size_t i = 0; i < step.in_gradient.size(); ++i)
-      thread.in_gradient[i] = At(step.in_gradient[i], first, thread);
+      thread.in_gradient[i] = At(step.in_gradient[i], part, thread);
     block.in = thread.in.data();
-    block.out = At(step.out, first, thread);
-    block.out_gradient = At(step.out_gradient, first, thread);
+    block.out = At(step.out, part, thread);
+    block.out_gradient = At(step.out_gradient, part, thread);
     block.in_gradient = thread.in_gradient.data();
     block.accumulate = reinterpret_cast<const bool*>(step.accumulate.data());
     switch (step.action) {
@@ -217,7 +238,7 @@ class GraphImpl final : public BasicGraph<T> {
       case PlanStep::Action::kBackward:
         return ops_[step.op]->Backward(step_, block);
       case PlanStep::Action::kLoss:
-        return ComputeLoss(block, losses_[b]);
+        return ComputeLoss(block, losses_[part.block]);
     }
   }
 
@@ -246,7 +267,7 @@ class GraphImpl final : public BasicGraph<T> {
   void Finish() {
     OnThreads([&](int thread) {
       for (const auto& [op, place] : plan_.finish)
-        ops_[op]->FinishGradient(step_, At(place, 0, threads_[0]), thread, Threads());
+        ops_[op]->FinishGradient(step_, At(place, {}, threads_[0]), thread, Threads());
       const std::size_t begin =
           PartBegin(parameter_floats_ / kLanes, threads_.size(), thread) * kLanes;
       std::size_t end = PartBegin(parameter_floats_ / kLanes, threads_.size(), thread + 1) * kLanes;

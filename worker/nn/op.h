@@ -27,10 +27,11 @@ struct StepContext {
   const T* parameters = nullptr;  // layout order
 };
 
-// A block of rows on one thread. Tensors lie in panels; pointers are those of the block.
+// A block of rows, or for ops that are not wide a few panels of one, on one thread. Tensors lie in
+// panels; pointers are those of the block.
 template <typename T>
 struct BlockContext {
-  std::size_t index = 0;  // of the batch's blocks
+  std::size_t index = 0;  // of the batch's blocks; Reduce and ReduceGradient get whole blocks
   std::size_t first_row = 0;
   std::size_t rows = 0;    // of the block; the last panel may be part
   std::size_t panels = 0;  // of the block
@@ -38,6 +39,8 @@ struct BlockContext {
   bool accumulate_parameters = false;
   T* parameter_gradients = nullptr;  // of this thread, layout order; Backward only
   T* workspace = nullptr;            // WorkspaceFloats(), 64-byte aligned
+  // Forward: the same block was computed before in this step, its output was not kept.
+  bool again = false;
 
   const T* const* in = nullptr;
   T* out = nullptr;                  // Forward: to write. Backward: the value, if reads_output
@@ -95,6 +98,9 @@ struct OpDef {
   bool reads_output = false;          // Backward reads `out`
   // Cheaper to compute again in the backward pass than to write to memory and read back.
   bool cheap = false;
+  // Reads so many weights that it should see a whole block at once. Other ops run on a few panels
+  // at a time, one after the other, so that what they hand on stays in the nearest caches.
+  bool wide = false;
   bool reduces = false;            // over the batch: Reduce and ReduceGradient
   bool finishes_gradient = false;  // FinishGradient
   std::function<std::unique_ptr<Op<float>>(const OpEnvironment<float>&)> make_float;

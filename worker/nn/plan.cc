@@ -40,11 +40,11 @@ class Planner {
       plan.finish.emplace_back(i, PlaceOf({i, true}));
       saved_life_.at({i, true}).last = static_cast<int>(plan.train.size());
     }
-    const std::size_t train_scratch = PlaceScratch(plan.train);
+    PlaceScratch(plan.train, plan);
 
     for (int s = 0; s <= last_; ++s) EmitForward(plan.score, s, false);
     EmitLoss(plan.score.back(), false);
-    plan.scratch_size = std::max(train_scratch, PlaceScratch(plan.score));
+    PlaceScratch(plan.score, plan);
     PlaceSaved(plan);
     return plan;
   }
@@ -186,6 +186,7 @@ class Planner {
     if (saved_[tensor] || computed_.contains(tensor)) return;
     for (const Tensor& input : ops_[tensor].inputs) Ensure(stage, input.id);
     stage.steps.push_back(ForwardStep(Action::kForward, tensor));
+    stage.steps.back().again = true;
   }
 
   void EmitBackward(PlanStage& stage, int s) {
@@ -227,6 +228,20 @@ class Planner {
     stage.steps.push_back(step);
   }
 
+  bool IsWide(const PlanStep& step) const {
+    return step.action == Action::kReduce || step.action == Action::kReduceGradient ||
+           (step.op >= 0 && ops_[step.op].wide);
+  }
+
+  void MakeGroups(PlanStage& stage) const {
+    for (std::size_t k = 0; k < stage.steps.size(); ++k) {
+      const bool wide = IsWide(stage.steps[k]);
+      if (wide || stage.groups.empty() || stage.groups.back().wide)
+        stage.groups.push_back({k, k, wide});
+      stage.groups.back().end = k + 1;
+    }
+  }
+
   template <typename Visit>
   static void VisitPlaces(PlanStep& step, Visit visit) {
     for (Place& place : step.in) visit(place);
@@ -235,28 +250,43 @@ class Planner {
     for (Place& place : step.in_gradient) visit(place);
   }
 
-  // Lays the scratch arrays of each stage out by their first and last step; returns the largest
-  // sum.
-  static std::size_t PlaceScratch(std::vector<PlanStage>& stages) {
-    std::size_t most = 0;
+  // Lays out the scratch and local arrays of each stage by their first and last step.
+  void PlaceScratch(std::vector<PlanStage>& stages, Plan& plan) const {
     for (PlanStage& stage : stages) {
-      std::map<std::size_t, std::size_t> index;  // array -> position in `lives`
-      std::vector<Lifetime> lives;
+      MakeGroups(stage);
+      std::map<std::size_t, Lifetime> lives;  // of arrays
       for (std::size_t k = 0; k < stage.steps.size(); ++k)
         VisitPlaces(stage.steps[k], [&](Place& place) {
           if (place.kind != Place::Kind::kScratch) return;
           const int now = static_cast<int>(k);
-          const auto [it, added] = index.try_emplace(place.offset, lives.size());
-          if (added) lives.push_back({place.size, now, now, 0});
-          lives[it->second].last = now;
+          lives.try_emplace(place.offset, Lifetime{place.size, now, now, 0}).first->second.last =
+              now;
         });
-      most = std::max(most, PlaceLifetimes(lives));
+      std::map<std::size_t, Place> places;
+      std::vector<Lifetime> scratch, local;
+      for (const auto& [array, life] : lives) {
+        const bool is_local = InOneNarrowGroup(stage, life);
+        std::vector<Lifetime>& list = is_local ? local : scratch;
+        places[array] = {is_local ? Place::Kind::kLocal : Place::Kind::kScratch, list.size(),
+                         life.size};
+        list.push_back(life);
+      }
+      plan.scratch_size = std::max(plan.scratch_size, PlaceLifetimes(scratch));
+      plan.local_size = std::max(plan.local_size, PlaceLifetimes(local));
       for (PlanStep& step : stage.steps)
         VisitPlaces(step, [&](Place& place) {
-          if (place.kind == Place::Kind::kScratch) place.offset = lives[index[place.offset]].offset;
+          if (place.kind != Place::Kind::kScratch) return;
+          place = places.at(place.offset);
+          place.offset = (place.kind == Place::Kind::kLocal ? local : scratch)[place.offset].offset;
         });
     }
-    return most;
+  }
+
+  static bool InOneNarrowGroup(const PlanStage& stage, const Lifetime& life) {
+    return std::any_of(stage.groups.begin(), stage.groups.end(), [&](const PlanGroup& group) {
+      return !group.wide && static_cast<int>(group.begin) <= life.first &&
+             life.last < static_cast<int>(group.end);
+    });
   }
 
   void PlaceSaved(Plan& plan) {

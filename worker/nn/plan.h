@@ -19,10 +19,14 @@
 
 namespace cairn::worker::nn {
 
+// Panels that a group of narrow steps takes at a time.
+inline constexpr std::size_t kGroupPanels = 3;
+
 // Where a value or gradient lies. Offsets count values per row: a saved place of a graph with room
-// for P panels begins at offset * P * 16, a scratch place of blocks of B panels at offset * B * 16.
+// for P panels begins at offset * P * 16, a scratch place of blocks of B panels at offset * B * 16,
+// a local place at offset * kGroupPanels * 16.
 struct Place {
-  enum class Kind { kNone, kSaved, kScratch };
+  enum class Kind { kNone, kSaved, kScratch, kLocal };
   Kind kind = Kind::kNone;
   std::size_t offset = 0;
   std::size_t size = 0;  // values per row
@@ -31,7 +35,8 @@ struct Place {
 struct PlanStep {
   enum class Action { kForward, kReduce, kLoss, kReduceGradient, kBackward };
   Action action = Action::kForward;
-  int op = -1;  // -1: kLoss, whose in[0] is the logit and in_gradient[0] its gradient
+  int op = -1;         // -1: kLoss, whose in[0] is the logit and in_gradient[0] its gradient
+  bool again = false;  // kForward in the backward pass
   std::vector<Place> in;
   Place out;
   Place out_gradient;
@@ -39,8 +44,15 @@ struct PlanStep {
   std::vector<char> accumulate;  // per input
 };
 
+// Steps [begin, end) of a stage: one wide step, or narrow ones.
+struct PlanGroup {
+  std::size_t begin = 0, end = 0;
+  bool wide = false;
+};
+
 struct PlanStage {
   std::vector<PlanStep> steps;
+  std::vector<PlanGroup> groups;
   std::vector<int> combine;           // ops whose reductions are complete after this stage
   std::vector<int> combine_gradient;  // and those of their gradients
 };
@@ -51,6 +63,7 @@ struct Plan {
   std::vector<std::pair<int, Place>> finish;  // ops that finish gradients, and their out_gradient
   std::size_t saved_size = 0;                 // values per row
   std::size_t scratch_size = 0;               // values per row, of one thread
+  std::size_t local_size = 0;                 // values per row, of one thread
 };
 
 // `logit` is a tensor of size 1. Ops that the logit does not depend on are left out.

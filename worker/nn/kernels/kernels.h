@@ -43,21 +43,24 @@ struct LayerNormArgs {
   const T* gamma = nullptr;  // [dim]
   const T* beta = nullptr;   // [dim]
   T* out = nullptr;          // may be `in`
+  // [panels][tokens][2][16]: mean and r; written, or read if they are known already.
+  T* statistics = nullptr;
+  bool statistics_known = false;
 };
-// models.md 2.2. Statistics are computed again from `in`.
+// models.md 2.2.
 template <typename T>
 struct LayerNormGradientArgs {
   std::size_t panels = 0, tokens = 0, dim = 0;
-  T epsilon = 0;
   const T* in = nullptr;
   const T* gamma = nullptr;
+  const T* statistics = nullptr;  // as layer_norm left them
   const T* out_gradient = nullptr;
   T* in_gradient = nullptr;
   bool accumulate_input = false;
   T* gamma_gradient = nullptr;  // [dim]
   T* beta_gradient = nullptr;   // [dim]
   bool accumulate_parameters = false;
-  T* workspace = nullptr;  // 2 * dim * 16 floats, 64-byte aligned
+  T* workspace = nullptr;  // layer_norm_workspace(dim) floats, 64-byte aligned
 };
 
 // Per-feature work of BatchNorm on [size] elements of `rows` rows (the last panel may be part).
@@ -92,6 +95,7 @@ struct Kernels {
   void (*lane_product)(const LaneProductArgs<T>& args) = nullptr;
 
   void (*layer_norm)(const LayerNormArgs<T>& args) = nullptr;
+  std::size_t (*layer_norm_workspace)(std::size_t dim) = nullptr;
   void (*layer_norm_gradient)(const LayerNormGradientArgs<T>& args) = nullptr;
 
   // mean[e], and m2[e] = sum over rows of (x - mean)^2.

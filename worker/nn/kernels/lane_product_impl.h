@@ -47,6 +47,9 @@ template <typename T, std::size_t ROWS>
   std::size_t j = 0;
   for (; j + kLaneColumns <= args.columns; j += kLaneColumns)
     LaneTile<T, ROWS, kLaneColumns>(args, a, b + j * b_column, c + j * c_column);
+  if constexpr (kLaneColumns > 4)
+    for (; j + 4 <= args.columns; j += 4)
+      LaneTile<T, ROWS, 4>(args, a, b + j * b_column, c + j * c_column);
   for (; j + 2 <= args.columns; j += 2)
     LaneTile<T, ROWS, 2>(args, a, b + j * b_column, c + j * c_column);
   for (; j < args.columns; ++j) LaneTile<T, ROWS, 1>(args, a, b + j * b_column, c + j * c_column);

@@ -48,10 +48,16 @@ template <typename T>
 void LayerNorm(const LayerNormArgs<T>& args) {
   for (std::size_t t = 0; t < args.panels * args.tokens; ++t) {
     for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
-      const std::size_t at = t * args.dim * kLanes + part;
-      const T* in = args.in + at;
-      T* out = args.out + at;
-      const Moments<T> m = MomentsOf(in, args.dim, args.epsilon);
+      const T* in = args.in + t * args.dim * kLanes + part;
+      T* out = args.out + t * args.dim * kLanes + part;
+      T* mean = args.statistics + t * 2 * kLanes + part;
+      T* r = mean + kLanes;
+      if (!args.statistics_known) {
+        const Moments<T> m = MomentsOf(in, args.dim, args.epsilon);
+        Store(mean, m.mean);
+        Store(r, m.r);
+      }
+      const Moments<T> m{Load(mean), Load(r)};
       for (std::size_t e = 0; e < args.dim; ++e)
         Store(out + e * kLanes,
               (Load(in + e * kLanes) - m.mean) * m.r * args.gamma[e] + args.beta[e]);
@@ -59,14 +65,18 @@ void LayerNorm(const LayerNormArgs<T>& args) {
   }
 }
 
-// u = dy * gamma;  dx = r * (u - mean(u) - xhat * mean(u * xhat));  sums of dy and dy * xhat over
-// rows and tokens go to workspace, lane by lane.
+// Sums of dy * xhat and dy, lane by lane; rounded up to a whole transposition.
+template <typename T>
+std::size_t LayerNormWorkspace(std::size_t dim) {
+  return 2 * (dim + kLanes) * kLanes;
+}
+
+// u = dy * gamma;  dx = r * (u - mean(u) - xhat * mean(u * xhat)).
 template <typename T>
 [[gnu::always_inline]] inline void LayerNormGradientRow(const LayerNormGradientArgs<T>& args,
-                                                        const T* in, const T* dy, T* dx, T* dgamma,
-                                                        T* dbeta) {
+                                                        const Moments<T>& m, const T* in,
+                                                        const T* dy, T* dx, T* dgamma, T* dbeta) {
   const T inverse = T(1) / static_cast<T>(args.dim);
-  const Moments<T> m = MomentsOf(in, args.dim, args.epsilon);
   Vec<T> mean_u = {}, mean_ux = {};
   for (std::size_t e = 0; e < args.dim; ++e) {
     const Vec<T> normal = (Load(in + e * kLanes) - m.mean) * m.r;
@@ -88,28 +98,42 @@ template <typename T>
   }
 }
 
+// out[e] (+)= sum of the sixteen lanes of element e. Sums of a square of elements at a time:
+// turned, they are sums of vectors.
+template <typename T>
+void SumRows(const T* lanes, std::size_t count, bool accumulate, T* out) {
+  constexpr std::size_t n = kWidth<T>;
+  for (std::size_t e = 0; e < count; e += n) {
+    Vec<T> total = {};
+    for (std::size_t part = 0; part < kLanes; part += n) {
+      T turned[n * n];
+      Transpose(lanes + e * kLanes + part, kLanes, turned, n);
+      for (std::size_t i = 0; i < n; ++i) total += Load(turned + i * n);
+    }
+    T sum[n];
+    Store(sum, total);
+    for (std::size_t i = 0; i < Min(n, count - e); ++i)
+      out[e + i] = accumulate ? out[e + i] + sum[i] : sum[i];
+  }
+}
+
 template <typename T>
 void LayerNormGradient(const LayerNormGradientArgs<T>& args) {
+  const std::size_t size = LayerNormWorkspace<T>(args.dim) / 2;
   T* dgamma = args.workspace;
-  T* dbeta = args.workspace + args.dim * kLanes;
-  for (std::size_t i = 0; i < 2 * args.dim * kLanes; i += kWidth<T>) Store(dgamma + i, Vec<T>{});
+  T* dbeta = args.workspace + size;
+  for (std::size_t i = 0; i < 2 * size; i += kWidth<T>) Store(dgamma + i, Vec<T>{});
   for (std::size_t t = 0; t < args.panels * args.tokens; ++t) {
     for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
       const std::size_t at = t * args.dim * kLanes + part;
-      LayerNormGradientRow(args, args.in + at, args.out_gradient + at, args.in_gradient + at,
+      const T* mean = args.statistics + t * 2 * kLanes + part;
+      const Moments<T> m{Load(mean), Load(mean + kLanes)};
+      LayerNormGradientRow(args, m, args.in + at, args.out_gradient + at, args.in_gradient + at,
                            dgamma + part, dbeta + part);
     }
   }
-  for (std::size_t e = 0; e < args.dim; ++e) {
-    Vec<T> gamma = {}, beta = {};
-    for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
-      gamma += Load(dgamma + e * kLanes + part);
-      beta += Load(dbeta + e * kLanes + part);
-    }
-    const T g = SumLanes<T>(gamma), b = SumLanes<T>(beta);
-    args.gamma_gradient[e] = args.accumulate_parameters ? args.gamma_gradient[e] + g : g;
-    args.beta_gradient[e] = args.accumulate_parameters ? args.beta_gradient[e] + b : b;
-  }
+  SumRows(dgamma, args.dim, args.accumulate_parameters, args.gamma_gradient);
+  SumRows(dbeta, args.dim, args.accumulate_parameters, args.beta_gradient);
 }
 
 // 1 in the lanes of valid rows of panel p, from lane `part` on; 0 in the others.

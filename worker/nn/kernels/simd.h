@@ -71,6 +71,29 @@ template <typename T>
                                    31);
 }
 
+// n x n block: out[j * out_row + i] = in[i * in_row + j], n = lanes of a register. log2(n) rounds
+// of interleaving row i with row i + n/2 transpose it.
+template <typename T>
+[[gnu::always_inline]] inline void Transpose(const T* in, std::size_t in_row, T* out,
+                                             std::size_t out_row) {
+  constexpr std::size_t n = kWidth<T>;
+  Vec<T> a[n], b[n];
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < n; ++i) a[i] = Load(in + i * in_row);
+#pragma GCC unroll 4
+  for (std::size_t round = 1; round < n; round *= 2) {
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < n / 2; ++i) {
+      b[2 * i] = InterleaveLow<T>(a[i], a[i + n / 2]);
+      b[2 * i + 1] = InterleaveHigh<T>(a[i], a[i + n / 2]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < n; ++i) a[i] = b[i];
+  }
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < n; ++i) Store(out + i * out_row, a[i]);
+}
+
 [[gnu::always_inline]] inline std::size_t Min(std::size_t a, std::size_t b) {
   return a < b ? a : b;
 }

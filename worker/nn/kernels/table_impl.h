@@ -19,6 +19,7 @@ constexpr Kernels<T> MakeTable(const char* name) {
   table.mix_gradient_workspace = &MixGradientWorkspace<T>;
   table.lane_product = &LaneProduct<T>;
   table.layer_norm = &LayerNorm<T>;
+  table.layer_norm_workspace = &LayerNormWorkspace<T>;
   table.layer_norm_gradient = &LayerNormGradient<T>;
   table.feature_moments = &FeatureMoments<T>;
   table.feature_gradient_sums = &FeatureGradientSums<T>;

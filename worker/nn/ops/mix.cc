@@ -11,6 +11,9 @@ namespace {
 // about a hundred.
 constexpr std::size_t kCheapDepth = 128;
 
+// More weights than this do not stay in the nearest caches beside the activations.
+constexpr std::size_t kWideWeights = 64 * 1024 / sizeof(float);
+
 struct MixShape {
   std::size_t depth, outputs, columns;
   int weight, bias;  // parameters; bias -1: none
@@ -115,6 +118,7 @@ Tensor AddMix(GraphBuilder& graph, std::string name, const Tensor& x,
   def.parameters = std::move(parameters);
   def.dims = std::move(dims);
   def.cheap = shape.depth <= kCheapDepth;
+  def.wide = shape.depth * shape.outputs > kWideWeights;
   SetOp<MixOp>(def, shape);
   return graph.AddOp(std::move(def));
 }

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "worker/nn/huge_buffer.h"
 #include "worker/nn/op.h"
 
 namespace cairn::worker::nn {
@@ -18,7 +19,12 @@ class LayerNormOp final : public Op<T> {
         gamma_(environment.offsets[gamma]),
         beta_(environment.offsets[beta]) {}
 
-  std::size_t WorkspaceFloats() const override { return 2 * dim_ * kLanes; }
+  std::size_t WorkspaceFloats() const override { return kernels_.layer_norm_workspace(dim_); }
+  std::size_t MemoryBytes() const override { return statistics_.bytes(); }
+
+  void BeginStep(const StepContext<T>& step) override {
+    statistics_.Grow(PanelsOf(step.rows) * tokens_ * 2 * kLanes);
+  }
 
   void Forward(const StepContext<T>& step, const BlockContext<T>& block) override {
     kernels_.layer_norm({.panels = block.panels,
@@ -28,16 +34,18 @@ class LayerNormOp final : public Op<T> {
                          .in = block.in[0],
                          .gamma = step.parameters + gamma_,
                          .beta = step.parameters + beta_,
-                         .out = block.out});
+                         .out = block.out,
+                         .statistics = StatisticsOf(block),
+                         .statistics_known = block.again});
   }
 
   void Backward(const StepContext<T>& step, const BlockContext<T>& block) override {
     kernels_.layer_norm_gradient({.panels = block.panels,
                                   .tokens = tokens_,
                                   .dim = dim_,
-                                  .epsilon = static_cast<T>(kNormEpsilon),
                                   .in = block.in[0],
                                   .gamma = step.parameters + gamma_,
+                                  .statistics = StatisticsOf(block),
                                   .out_gradient = block.out_gradient,
                                   .in_gradient = block.in_gradient[0],
                                   .accumulate_input = block.accumulate[0],
@@ -48,8 +56,13 @@ class LayerNormOp final : public Op<T> {
   }
 
  private:
+  T* StatisticsOf(const BlockContext<T>& block) {
+    return statistics_.data() + block.first_row * tokens_ * 2;
+  }
+
   const Kernels<T>& kernels_;
   const std::size_t tokens_, dim_, gamma_, beta_;
+  HugeBuffer<T> statistics_;  // mean and 1 / deviation of each row and token
 };
 
 struct BatchNormShape {
