@@ -12,6 +12,10 @@
 #else
 #define CAIRN_TSA(x)
 #endif
+// Abseil's headers define three of these names, with the same meaning.
+#undef GUARDED_BY
+#undef PT_GUARDED_BY
+#undef NO_THREAD_SAFETY_ANALYSIS
 #define CAPABILITY(x) CAIRN_TSA(capability(x))
 #define SCOPED_CAPABILITY CAIRN_TSA(scoped_lockable)
 #define GUARDED_BY(x) CAIRN_TSA(guarded_by(x))
