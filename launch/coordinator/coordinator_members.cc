@@ -1,0 +1,353 @@
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "common/io/file.h"
+#include "glog/logging.h"
+#include "launch/coordinator/checkpoints.h"
+#include "launch/coordinator/coordinator_impl.h"
+
+namespace cairn::launch {
+namespace {
+
+constexpr std::uint32_t kLongestWaitMs = 10'000;
+
+std::chrono::milliseconds Bounded(std::uint32_t wait_ms) {
+  return std::chrono::milliseconds(std::min(wait_ms, kLongestWaitMs));
+}
+
+}  // namespace
+
+void CoordinatorImpl::Changed() {
+  ++events_;
+  changed_.NotifyAll();
+}
+
+void CoordinatorImpl::Fail(std::string_view who, const Status& status) {
+  if (failure_.ok() && !is_over_) {
+    failure_ = Annotate(status, who);
+    LOG(ERROR) << "the job fails: " << failure_.message();
+  }
+  Changed();
+}
+
+void CoordinatorImpl::ReportFailure(std::string_view who, const Status& status) {
+  MutexLock lock(mu_);
+  Fail(who, status.ok() ? absl::InternalError("failed without saying why") : status);
+}
+
+void CoordinatorImpl::RequestStop() {
+  MutexLock lock(mu_);
+  stop_requested_ = true;
+  if (pass_) pass_->book.Pause();
+  Changed();
+}
+
+std::string CoordinatorImpl::MissingServers() const {
+  std::string missing;
+  for (std::size_t i = 0; i < servers_.size(); ++i) {
+    if (servers_[i].admin == nullptr) StrAppend(missing, missing.empty() ? "" : ", ", "ps ", i);
+  }
+  return missing;
+}
+
+Status CoordinatorImpl::JoinPs(const proto::JoinPsRequest& request, proto::JoinPsReply* reply) {
+  MutexLock lock(mu_);
+  if (request.ps() >= servers_.size()) {
+    return absl::InvalidArgumentError(StrCat("there is no ps ", request.ps(), ": the job has ",
+                                             servers_.size(), " parameter servers"));
+  }
+  Server& server = servers_[request.ps()];
+  const bool is_repeat =
+      server.admin != nullptr && server.address == request.address() && server.pid == request.pid();
+  if (!is_repeat) {
+    if (phase_ != Phase::kWaiting) {
+      const Status status = absl::UnavailableError(
+          "was started again and has lost its state; the same command goes on from the latest "
+          "checkpoint");
+      Fail(StrCat("ps ", request.ps(), " (", request.address(), ")"), status);
+      return failure_;
+    }
+    if (!options_.connect) return absl::FailedPreconditionError("this job's servers are built in");
+    ASSIGN_OR_RETURN(server.owned, options_.connect(request.ps(), request.address()), "ps ",
+                     request.ps(), " at ", request.address());
+    server.admin = server.owned.get();
+    server.address = request.address();
+    server.pid = request.pid();
+    Changed();
+  }
+  server.last_call_s = Now();
+  reply->set_job(job_text_);
+  reply->set_ps_count(static_cast<std::uint32_t>(servers_.size()));
+  reply->set_job_epoch(job_epoch_);
+  return OkStatus();
+}
+
+Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std::uint32_t wait_ms,
+                                   proto::JoinWorkerReply* reply) {
+  MutexLock lock(mu_);
+  changed_.WaitFor(mu_, Bounded(wait_ms),
+                   [this] { return serves_workers_ || is_over_ || !failure_.ok(); });
+  if (!failure_.ok()) return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
+  if (is_over_) return absl::AbortedError("the job is over");
+  if (!serves_workers_) {
+    const std::string missing = MissingServers();
+    return absl::UnavailableError(missing.empty()
+                                      ? std::string("the parameter servers are loading their state")
+                                      : StrCat("waiting for ", missing, " to join"));
+  }
+  Worker& worker = workers_[request.worker()];
+  if (worker.incarnation != 0 && !worker.has_left) {
+    LOG(WARNING) << "worker " << request.worker() << " (process " << request.pid()
+                 << ") takes over from process " << worker.pid;
+    if (pass_) pass_->book.GiveBack(worker.incarnation);
+  }
+  const std::uint64_t rows = worker.rows;
+  worker = Worker();
+  worker.incarnation = job_epoch_ + ++joins_;
+  worker.pid = request.pid();
+  worker.last_call_s = Now();
+  worker.rows = rows;
+  reply->set_job(job_text_);
+  for (const Server& server : servers_) reply->add_ps_address(server.address);
+  reply->set_job_epoch(job_epoch_);
+  reply->set_incarnation(worker.incarnation);
+  Changed();
+  return OkStatus();
+}
+
+Status CoordinatorImpl::CheckIncarnation(std::uint32_t index, std::uint64_t incarnation) {
+  const auto found = workers_.find(index);
+  if (found == workers_.end()) {
+    return absl::AbortedError(StrCat("worker ", index, " has not joined"));
+  }
+  Worker& worker = found->second;
+  if (worker.incarnation != incarnation) {
+    return absl::AbortedError(StrCat("another process is worker ", index, " now"));
+  }
+  if (worker.is_lost) {
+    return absl::AbortedError(StrCat("worker ", index, " was silent for more than ",
+                                     options_.lost_s, " s and given up as lost"));
+  }
+  worker.last_call_s = Now();
+  worker.was_told_silent = false;
+  return OkStatus();
+}
+
+bool CoordinatorImpl::TryAssign(std::uint32_t index, proto::Task* task) {
+  Worker& worker = workers_.at(index);
+  if (is_over_) {
+    worker.has_left = true;
+    task->set_kind(proto::Task::LEAVE);
+    Changed();
+    return true;
+  }
+  if (!pass_) return false;
+  const std::optional<Lease> lease = pass_->book.Next(worker.incarnation);
+  if (!lease) return false;
+  task->set_kind(pass_->kind);
+  task->set_id(lease->id);
+  task->set_split(pass_->split);
+  task->set_epoch(state_.epoch());
+  task->set_window(lease->window);
+  task->set_begin(lease->begin);
+  task->set_end(lease->end);
+  task->set_learning_rate_scale(state_.learning_rate_scale());
+  if (pass_->kind == proto::Task::TRAIN_ROWS && !train_clock_start_s_) {
+    train_clock_start_s_ = Now();
+  }
+  return true;
+}
+
+Status CoordinatorImpl::AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckIncarnation(request.worker(), request.incarnation()));
+  task->Clear();
+  const auto is_current = [&] {
+    const Worker& worker = workers_.at(request.worker());
+    return worker.incarnation == request.incarnation() && !worker.is_lost;
+  };
+  workers_.at(request.worker()).is_waiting = true;
+  const bool found = changed_.WaitFor(mu_, Bounded(request.wait_ms()), [&] {
+    return !failure_.ok() || !is_current() || TryAssign(request.worker(), task);
+  });
+  if (is_current()) workers_.at(request.worker()).is_waiting = false;
+  if (!failure_.ok()) {
+    workers_.at(request.worker()).has_left = true;
+    Changed();
+    return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
+  }
+  RETURN_IF_ERROR(CheckIncarnation(request.worker(), request.incarnation()));
+  if (!found) task->set_kind(proto::Task::WAIT);
+  return OkStatus();
+}
+
+Status CoordinatorImpl::CompleteTask(const proto::CompleteTaskRequest& request) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckIncarnation(request.worker(), request.incarnation()));
+  if (!failure_.ok()) return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
+  Worker& worker = workers_.at(request.worker());
+  const std::optional<Lease> lease =
+      pass_ ? pass_->book.Find(request.task(), worker.incarnation) : std::nullopt;
+  // Of a pass that was given up, or told twice: nothing to do.
+  if (!lease) return OkStatus();
+  if (request.rows() + request.bad_rows() > lease->end - lease->begin ||
+      !std::isfinite(request.loss_sum())) {
+    return absl::InvalidArgumentError(StrCat("task ", request.task(), " of ",
+                                             lease->end - lease->begin, " rows cannot have ",
+                                             request.rows(), " rows, ", request.bad_rows(),
+                                             " bad ones and the loss ", request.loss_sum()));
+  }
+  if (pass_->kind == proto::Task::SCORE_ROWS) RETURN_IF_ERROR(TakeScores(request, *lease));
+  std::optional<std::uint64_t> found;
+  if (request.last_window()) found = request.window_rows_found();
+  const Status learned = pass_->book.Complete(request.task(), worker.incarnation, found);
+  pass_->rows += request.rows();
+  pass_->bad_rows += request.bad_rows();
+  worker.rows += request.rows();
+  if (pass_->kind == proto::Task::TRAIN_ROWS) CountTrained(request);
+  const Status status = learned.ok() ? CheckBadRows() : learned;
+  if (!status.ok()) Fail(StrCat("worker ", request.worker()), status);
+  Changed();
+  return status;
+}
+
+Status CoordinatorImpl::TakeScores(const proto::CompleteTaskRequest& request, const Lease& lease) {
+  if (request.labels().size() != request.rows()) {
+    return absl::InvalidArgumentError(StrCat("task ", request.task(), " has ", request.rows(),
+                                             " rows but ", request.labels().size(), " labels"));
+  }
+  return pass_->scores.Add(lease.window * job_.data().window_rows() + lease.begin, request.logits(),
+                           request.labels());
+}
+
+void CoordinatorImpl::CountTrained(const proto::CompleteTaskRequest& request) {
+  state_.set_steps(state_.steps() + request.steps());
+  state_.set_rows(state_.rows() + request.rows());
+  state_.set_bad_rows(state_.bad_rows() + request.bad_rows());
+  state_.set_skipped_steps(state_.skipped_steps() + request.skipped_steps());
+  state_.set_epoch_loss_sum(state_.epoch_loss_sum() + request.loss_sum());
+  state_.set_epoch_rows(state_.epoch_rows() + request.rows());
+  state_.set_epoch_bad_rows(state_.epoch_bad_rows() + request.bad_rows());
+  is_dirty_ = is_dirty_ || request.rows() + request.bad_rows() > 0;
+  if (CheckpointIsDue()) pass_->book.Pause();
+}
+
+Status CoordinatorImpl::CheckBadRows() {
+  const proto::DataConfig& data = job_.data();
+  if (data.bad_row() != proto::DataConfig::SKIP) return OkStatus();
+  const std::uint64_t bad =
+      pass_->kind == proto::Task::TRAIN_ROWS ? state_.epoch_bad_rows() : pass_->bad_rows;
+  if (bad <= data.max_bad_rows()) return OkStatus();
+  return absl::InvalidArgumentError(StrCat(bad,
+                                           " bad rows in one pass over the data; "
+                                           "data.max_bad_rows is ",
+                                           data.max_bad_rows()));
+}
+
+bool CoordinatorImpl::HasLiveWorker() const {
+  return std::any_of(workers_.begin(), workers_.end(), [](const auto& entry) {
+    return !entry.second.is_lost && !entry.second.has_left;
+  });
+}
+
+void CoordinatorImpl::WatchWorker(std::uint32_t index, Worker& worker) {
+  if (worker.is_lost || worker.has_left || worker.is_waiting) return;
+  const double silent_s = Now() - worker.last_call_s;
+  if (silent_s > options_.silent_s && !worker.was_told_silent) {
+    worker.was_told_silent = true;
+    LOG(WARNING) << "worker " << index << " (process " << worker.pid << ") has been silent for "
+                 << static_cast<int>(silent_s) << " s";
+  }
+  if (options_.lost_s <= 0 || silent_s <= options_.lost_s) return;
+  worker.is_lost = true;
+  const int leases = pass_ ? pass_->book.GiveBack(worker.incarnation) : 0;
+  LOG(ERROR) << "worker " << index << " (process " << worker.pid << ") is given up after "
+             << static_cast<int>(silent_s) << " s of silence; " << leases
+             << " leases are handed out again";
+  Changed();
+}
+
+void CoordinatorImpl::WatchMembers() {
+  for (auto& [index, worker] : workers_) WatchWorker(index, worker);
+  const std::string missing = MissingServers();
+  if (missing.empty() && (!serves_workers_ || HasLiveWorker())) {
+    without_worker_since_s_ = Now();
+    return;
+  }
+  const double waited_s = Now() - without_worker_since_s_;
+  const std::string what = missing.empty() ? std::string("any worker") : missing;
+  LOG_IF_EVERY_N(WARNING, waited_s > 10, 100)
+      << "waiting for " << what << " since " << static_cast<int>(waited_s) << " s";
+  if (waited_s > options_.member_wait_s) {
+    Fail("coordinator", absl::UnavailableError(StrCat("waited ", static_cast<int>(waited_s),
+                                                      " s for ", what, " to join")));
+  }
+}
+
+std::string CoordinatorImpl::PhaseText() const {
+  if (!failure_.ok()) return "failed";
+  switch (phase_) {
+    case Phase::kWaiting:
+      return StrCat("waiting for ", MissingServers());
+    case Phase::kRestoring:
+      return "restoring";
+    case Phase::kTraining:
+    case Phase::kEvaluating: {
+      std::string missing;
+      for (std::uint32_t w = 0; w < options_.worker_count; ++w) {
+        if (workers_.count(w) == 0) StrAppend(missing, missing.empty() ? "" : ", ", "worker ", w);
+      }
+      const std::string_view phase = phase_ == Phase::kTraining ? "training" : "evaluating";
+      if (missing.empty()) return std::string(phase);
+      return HasLiveWorker() ? StrCat(phase, "; waiting for ", missing)
+                             : StrCat("waiting for ", missing);
+    }
+    case Phase::kCheckpoint:
+      return "checkpoint";
+    case Phase::kOver:
+      return was_stopped_ ? "stopped" : "done";
+  }
+  return "";
+}
+
+void CoordinatorImpl::GetStatus(proto::JobStatusReply* reply) const {
+  MutexLock lock(mu_);
+  reply->Clear();
+  reply->set_job_name(job_.name());
+  reply->set_phase(PhaseText());
+  *reply->mutable_state() = state_;
+  double seconds = state_.train_seconds();
+  if (train_clock_start_s_) seconds += Now() - *train_clock_start_s_;
+  if (seconds > 0) reply->set_rows_per_s(static_cast<double>(state_.rows()) / seconds);
+  for (std::size_t i = 0; i < servers_.size(); ++i) {
+    if (servers_[i].admin == nullptr) continue;
+    proto::ProcessStatus& process = *reply->add_process();
+    process.set_role("ps");
+    process.set_index(static_cast<std::uint32_t>(i));
+    process.set_address(servers_[i].address);
+    process.set_pid(servers_[i].pid);
+  }
+  for (const auto& [index, worker] : workers_) {
+    proto::ProcessStatus& process = *reply->add_process();
+    process.set_role("worker");
+    process.set_index(index);
+    process.set_pid(worker.pid);
+    process.set_silent_s(worker.is_waiting ? 0 : Now() - worker.last_call_s);
+    process.set_rows(worker.rows);
+  }
+  if (!latest_checkpoint_.empty()) reply->set_latest_checkpoint(CheckpointPath(latest_checkpoint_));
+}
+
+bool CoordinatorImpl::WaitUntilOver(std::uint32_t wait_ms) {
+  MutexLock lock(mu_);
+  return changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms), [this] { return is_over_; });
+}
+
+bool CoordinatorImpl::WaitUntilWorkersLeft(std::uint32_t wait_ms) {
+  MutexLock lock(mu_);
+  return changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms),
+                          [this] { return is_over_ && !HasLiveWorker(); });
+}
+
+}  // namespace cairn::launch

@@ -1,0 +1,209 @@
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "common/io/checksum.h"
+#include "common/io/file.h"
+#include "google/protobuf/text_format.h"
+#include "launch/coordinator/checkpoint_names.h"
+#include "launch/coordinator/checkpoints.h"
+#include "proto/checkpoint.pb.h"
+#include "proto/config.pb.h"
+
+namespace cairn::launch {
+namespace {
+
+// Collects problems, with file names relative to the path that the user gave.
+class Report {
+ public:
+  explicit Report(std::string prefix) : prefix_(std::move(prefix)) {}
+
+  template <typename... Pieces>
+  void Add(std::string_view file, const Pieces&... pieces) {
+    problems_.push_back({JoinPath(prefix_, file), StrCat(pieces...)});
+  }
+  void SetPrefix(std::string prefix) { prefix_ = std::move(prefix); }
+  std::vector<CheckpointProblem> Take() { return std::move(problems_); }
+
+ private:
+  std::string prefix_;
+  std::vector<CheckpointProblem> problems_;
+};
+
+// True if `file` is there, regular and of the right size and content.
+bool VerifyFile(const std::string& checkpoint, const proto::FileEntry& file, Report& report) {
+  const std::string path = JoinPath(checkpoint, file.path());
+  std::error_code error;
+  const auto type = std::filesystem::symlink_status(path, error).type();
+  if (type == std::filesystem::file_type::not_found) {
+    report.Add(file.path(), "missing");
+    return false;
+  }
+  if (type != std::filesystem::file_type::regular) {
+    report.Add(file.path(), "is not a regular file");
+    return false;
+  }
+  const Result<std::uint64_t> bytes = FileSize(path);
+  if (bytes.ok() && *bytes != file.bytes()) {
+    report.Add(file.path(), "has ", *bytes, " bytes, the manifest says ", file.bytes());
+    return false;
+  }
+  const Result<std::string> checksum = bytes.ok() ? ChecksumOfFile(path) : bytes.status();
+  if (!checksum.ok()) {
+    report.Add(file.path(), checksum.status().message());
+    return false;
+  }
+  if (*checksum != file.xxh3()) {
+    report.Add(file.path(), "content is altered (checksum ", *checksum, ", the manifest says ",
+               file.xxh3(), ")");
+    return false;
+  }
+  return true;
+}
+
+void VerifyFiles(const std::string& checkpoint, const proto::CheckpointManifest& manifest,
+                 Report& report) {
+  std::set<std::string> listed = {std::string(kManifestFile)};
+  for (const proto::FileEntry& file : manifest.file()) {
+    if (!CheckRelativePath(file.path()).ok()) {
+      report.Add(kManifestFile, "lists the bad path '", file.path(), "'");
+    } else if (!listed.insert(file.path()).second) {
+      report.Add(kManifestFile, "lists ", file.path(), " twice");
+    } else if (VerifyFile(checkpoint, file, report) && file.path() == kJobFile) {
+      proto::JobConfig job;
+      const Status status = ReadCheckpointJob(checkpoint, &job);
+      if (!status.ok()) report.Add(kJobFile, status.message());
+    }
+  }
+  if (listed.count(std::string(kJobFile)) == 0) report.Add(kJobFile, "not in the manifest");
+  const auto found = ListFolder(checkpoint, ListMode::kAllFiles);
+  if (!found.ok()) return report.Add(".", found.status().message());
+  for (const std::string& path : *found) {
+    if (listed.count(path) == 0) report.Add(path, "extra: not in the manifest");
+  }
+}
+
+// Every slot belongs to one shard, and the shards' row counts add up to the tables'.
+void VerifyShards(const proto::CheckpointManifest& manifest, Report& report) {
+  if (manifest.slot_bits() > 24) {
+    return report.Add(kManifestFile, "slot_bits ", manifest.slot_bits(), " is above 24");
+  }
+  const std::uint64_t slots = 1ull << manifest.slot_bits();
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+  std::set<std::string> folders;
+  std::vector<std::uint64_t> rows(manifest.table_size(), 0);
+  for (const proto::ShardEntry& shard : manifest.shard()) {
+    ranges.emplace_back(shard.first_slot(), shard.last_slot());
+    if (!CheckRelativePath(shard.folder()).ok() || !folders.insert(shard.folder()).second) {
+      report.Add(kManifestFile, "shard ", shard.ps(), " has the bad or repeated folder '",
+                 shard.folder(), "'");
+    }
+    if (shard.rows_size() != manifest.table_size()) {
+      report.Add(kManifestFile, "shard ", shard.ps(), " counts rows of ", shard.rows_size(),
+                 " tables, there are ", manifest.table_size());
+      continue;
+    }
+    for (int t = 0; t < shard.rows_size(); ++t) rows[t] += shard.rows(t);
+  }
+  std::sort(ranges.begin(), ranges.end());
+  std::uint64_t next = 0;
+  for (const auto& [first, last] : ranges) {
+    if (first != next || last < first) break;
+    next = last + 1;
+  }
+  if (next != slots || ranges.empty() || ranges.back().second + 1 != slots) {
+    report.Add(kManifestFile, "the shards do not cover each of the ", slots, " slots once (slot ",
+               next, ")");
+  }
+  for (int t = 0; t < manifest.table_size(); ++t) {
+    if (rows[t] != manifest.table(t).rows()) {
+      report.Add(kManifestFile, "table ", manifest.table(t).name(), " has ",
+                 manifest.table(t).rows(), " rows, its shards have ", rows[t]);
+    }
+  }
+}
+
+void VerifyState(const proto::CheckpointManifest& manifest, Report& report) {
+  if (!manifest.has_state()) return report.Add(kManifestFile, "has no training state");
+  const proto::TrainState& state = manifest.state();
+  const double scale = state.learning_rate_scale();
+  if (!(scale >= 0 && scale <= 1)) {
+    report.Add(kManifestFile, "learning_rate_scale ", scale, " is not in [0, 1]");
+  }
+  for (int i = 0; i < state.history_size(); ++i) {
+    if (state.history(i).epoch() != static_cast<std::uint64_t>(i)) {
+      report.Add(kManifestFile, "history entry ", i, " is of epoch ", state.history(i).epoch());
+    }
+  }
+  if (state.epoch() != static_cast<std::uint64_t>(state.history_size())) {
+    report.Add(kManifestFile, "epoch ", state.epoch(), " is in progress, but ",
+               state.history_size(), " epochs are recorded");
+  }
+  if (!std::isfinite(state.epoch_loss_sum()) || !std::isfinite(state.best_value())) {
+    report.Add(kManifestFile, "the training state holds a value that is not finite");
+  }
+}
+
+void VerifyOne(const std::string& checkpoint, Report& report) {
+  proto::CheckpointManifest manifest;
+  const Status status = ReadManifest(checkpoint, &manifest);
+  if (!status.ok()) return report.Add(kManifestFile, status.message());
+  VerifyFiles(checkpoint, manifest, report);
+  VerifyShards(manifest, report);
+  VerifyState(manifest, report);
+}
+
+void VerifyPointer(const std::string& folder, std::string_view pointer, Report& report) {
+  const Result<std::string> name = ReadPointer(folder, pointer);
+  if (absl::IsNotFound(name.status())) return;
+  if (!name.ok()) {
+    report.Add(pointer, name.status().message());
+  } else if (!IsFolder(JoinPath(folder, *name))) {
+    report.Add(pointer, "names ", *name, ", which is missing");
+  }
+}
+
+}  // namespace
+
+Result<std::vector<CheckpointProblem>> VerifyCheckpoint(const std::string& path) {
+  if (!PathExists(path)) return absl::NotFoundError(StrCat("there is nothing at ", path));
+  Report report("");
+  if (IsCheckpointFolder(path)) {
+    VerifyOne(path, report);
+    return report.Take();
+  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> all, ListCheckpoints(path));
+  if (all.empty()) return absl::NotFoundError(StrCat("no checkpoint in ", path));
+  const std::string folder = FolderOf(all.front());
+  const std::string prefix = folder == path ? "" : std::string(kCheckpointsFolder);
+  report.SetPrefix(prefix);
+  VerifyPointer(folder, kLatestFile, report);
+  VerifyPointer(folder, kBestFile, report);
+  for (const std::string& checkpoint : all) {
+    report.SetPrefix(JoinPath(prefix, NameOfPath(checkpoint)));
+    VerifyOne(checkpoint, report);
+  }
+  return report.Take();
+}
+
+Status RequireSound(const std::string& checkpoint) {
+  ASSIGN_OR_RETURN(const std::vector<CheckpointProblem> problems, VerifyCheckpoint(checkpoint));
+  if (problems.empty()) return OkStatus();
+  std::string message = StrCat("damaged checkpoint: ", JoinPath(checkpoint, problems[0].file), ": ",
+                               problems[0].what);
+  if (problems.size() > 1) StrAppend(message, " (and ", problems.size() - 1, " more problems)");
+  ASSIGN_OR_RETURN(std::vector<std::string> others, ListCheckpoints(FolderOf(checkpoint)));
+  for (auto other = others.rbegin(); other != others.rend(); ++other) {
+    if (NameOfPath(*other) == NameOfPath(checkpoint)) continue;
+    const auto found = VerifyCheckpoint(*other);
+    if (!found.ok() || !found->empty()) continue;
+    StrAppend(message, "; intact: ", *other, "; to go on from the newest intact one, delete ",
+              checkpoint, " and ", JoinPath(FolderOf(checkpoint), kLatestFile));
+    return absl::DataLossError(message);
+  }
+  return absl::DataLossError(StrCat(message, "; there is no intact checkpoint beside it"));
+}
+
+}  // namespace cairn::launch
