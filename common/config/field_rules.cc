@@ -101,7 +101,8 @@ class FieldRules {
     }
     const std::optional<double> value = NumberOf(message, field, index);
     if (!value.has_value() || InRange(*value, field->options().GetExtension(proto::range))) return;
-    problems_->Add(node.origin, StrCat(path, " must be ", DescribeValue(*field), ", got ", *value));
+    problems_->Add(node.origin,
+                   StrCat(path, " must be ", DescribeValue(*field), ", got ", NumberText(*value)));
   }
 
   ProblemList* const problems_;

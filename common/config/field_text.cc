@@ -1,5 +1,7 @@
 #include "common/config/field_text.h"
 
+#include <cmath>
+#include <cstdint>
 #include <set>
 
 #include "common/base/str_cat.h"
@@ -17,11 +19,11 @@ std::string DescribeRange(const FieldDescriptor& field) {
   const proto::Range& range = field.options().GetExtension(proto::range);
   std::string text;
   if (range.has_min()) {
-    StrAppend(text, range.exclusive_min() ? ", above " : ", at least ", range.min());
+    StrAppend(text, range.exclusive_min() ? ", above " : ", at least ", NumberText(range.min()));
   }
   if (range.has_max()) {
     const char* bound = range.exclusive_max() ? "below " : "at most ";
-    StrAppend(text, text.empty() ? ", " : " and ", bound, range.max());
+    StrAppend(text, text.empty() ? ", " : " and ", bound, NumberText(range.max()));
   }
   return text;
 }
@@ -63,6 +65,12 @@ std::vector<std::string> ValueNames(const EnumDescriptor& values) {
   return names;
 }
 
+std::string NumberText(double value) {
+  constexpr double kExact = 9007199254740992;  // 2^53
+  const bool is_whole = std::fabs(value) < kExact && std::trunc(value) == value;
+  return is_whole ? StrCat(static_cast<std::int64_t>(value)) : StrCat(value);
+}
+
 std::string JoinNames(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) StrAppend(text, text.empty() ? "" : ", ", name);
@@ -97,7 +105,10 @@ std::string DescribeValue(const FieldDescriptor& field) {
 std::string NoSuchField(const Descriptor& message, const std::string& name) {
   std::string hint = DidYouMean(name, FieldNames(message));
   const std::string elsewhere = hint.empty() ? PathInJob(name) : "";
-  if (!elsewhere.empty()) hint = StrCat("; there is ", elsewhere);
+  if (!elsewhere.empty()) {
+    const bool is_at_top = elsewhere.find('.') == std::string::npos;
+    hint = StrCat("; there is ", elsewhere, is_at_top ? " outside all blocks" : "");
+  }
   return StrCat("no field \"", name, "\" in ", message.name(), hint);
 }
 

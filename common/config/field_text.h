@@ -20,6 +20,9 @@ std::string DescribeValue(const google::protobuf::FieldDescriptor& field);
 // elsewhere, `no field "shuffle" in TrainConfig; there is data.shuffle`.
 std::string NoSuchField(const google::protobuf::Descriptor& message, const std::string& name);
 
+// A whole number without exponent, any other in its shortest form.
+std::string NumberText(double value);
+
 // Names joined by ", ".
 std::string JoinNames(const std::vector<std::string>& names);
 

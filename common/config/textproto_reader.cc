@@ -145,8 +145,13 @@ class Reader : private google::protobuf::io::ErrorCollector {
   Origin Here() { return OriginOf(Current().line, Current().column); }
 
   void AddError(int line, int column, const std::string& message) override {
-    problems_->Add(OriginOf(line, column), message);
+    const Origin where = OriginOf(line, column);
+    problems_->Add(where, message);
     garbled_ = true;
+    // Text that runs over the end of its line swallows what follows.
+    const std::size_t at =
+        line_starts_[static_cast<std::size_t>(line)] + static_cast<std::size_t>(where.column) - 1;
+    if (at >= text_.size() || text_[at] == '\n') stopped_ = true;
   }
 
   void Problem(OriginTree* origins, const Origin& where, std::string message) {
