@@ -109,7 +109,7 @@ Status GrpcPsServer::Start() {
   builder.RegisterService(&control_);
   builder.RegisterCallbackGenericService(&data_);
   server_ = builder.BuildAndStart();
-  if (server_ == nullptr) return rpc::WhyNotListening(options_.address);
+  if (server_ == nullptr) return rpc::CannotListen(options_.address, "taken by another");
   address_ = rpc::WithPort(options_.address, port);
   server_->GetHealthCheckService()->SetServingStatus(false);
   return OkStatus();
