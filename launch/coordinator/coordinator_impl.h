@@ -65,6 +65,8 @@ class CoordinatorImpl final : public CoordinatorCore {
     bool was_told_silent = false;
     bool is_lost = false;
     bool has_left = false;
+    // Tasks that are out, by the call that got them; for calls that may be sent again.
+    std::map<std::uint64_t, proto::Task> task_of_call;
   };
   // One walk over a data set.
   struct Pass {
@@ -90,7 +92,7 @@ class CoordinatorImpl final : public CoordinatorCore {
 
   // coordinator_members.cc
   Status CheckIncarnation(std::uint32_t worker, std::uint64_t incarnation) REQUIRES(mu_);
-  bool TryAssign(std::uint32_t worker, proto::Task* task) REQUIRES(mu_);
+  bool TryAssign(const proto::AcquireTaskRequest& request, proto::Task* task) REQUIRES(mu_);
   Status TakeScores(const proto::CompleteTaskRequest& request, const Lease& lease) REQUIRES(mu_);
   void CountTrained(const proto::CompleteTaskRequest& request) REQUIRES(mu_);
   Status CheckBadRows() REQUIRES(mu_);

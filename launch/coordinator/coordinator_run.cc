@@ -104,6 +104,8 @@ void CoordinatorImpl::StartPass(proto::Task::Kind kind, proto::DataSplit split, 
   MutexLock lock(mu_);
   options.first_id = next_task_id_;
   pass_.emplace(kind, split, options);
+  // Leases of a pass that was given up are void.
+  for (auto& [index, worker] : workers_) worker.task_of_call.clear();
   phase_ = is_training ? Phase::kTraining : Phase::kEvaluating;
   last_report_ = {Now(), is_training ? state_.epoch_rows() : 0, state_.epoch_loss_sum()};
   Changed();
