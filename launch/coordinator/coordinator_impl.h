@@ -1,7 +1,8 @@
 // The one implementation of CoordinatorCore. Internal to launch/coordinator.
-//   coordinator_core.cc     Make: the run directory and the state to go on from; result
-//   coordinator_members.cc  what servers and workers call
-//   coordinator_run.cc      Run: the script of the job
+//   coordinator_core.cc        Make: the run directory and the state to go on from; result
+//   coordinator_members.cc     what servers and workers call
+//   coordinator_run.cc         Run: the script of the job
+//   coordinator_checkpoint.cc  what the script has the servers do
 #pragma once
 
 #include <map>
@@ -107,7 +108,6 @@ class CoordinatorImpl final : public CoordinatorCore {
   // coordinator_run.cc
   Result<Next> RunScript();
   Result<Next> AwaitServers();
-  Status RestoreServers(const std::string& checkpoint);
   Result<Next> TrainEpoch();
   Result<Next> EndTrainPass() REQUIRES(mu_);
   Result<Next> PauseAndCheckpoint(bool is_stopping);
@@ -125,6 +125,9 @@ class CoordinatorImpl final : public CoordinatorCore {
   template <typename Ready>
   Wake Await(Ready ready, bool ends_on_stop);
   std::optional<JobProgress> ProgressIfDue() REQUIRES(mu_);
+
+  // coordinator_checkpoint.cc
+  Status RestoreServers(const std::string& checkpoint);
   Status WriteCheckpoint(const std::string& name, bool is_best);
   Status WriteCheckpointFiles(const std::string& name, bool is_best,
                               const proto::TrainState& state);
