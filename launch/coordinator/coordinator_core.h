@@ -146,7 +146,8 @@ class CoordinatorCore {
   virtual Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) = 0;
   virtual Status CompleteTask(const proto::CompleteTaskRequest& request) = 0;
 
-  // The job fails with this error, if nothing failed before. who: "worker 1", "ps 0".
+  // The job fails with this error, if nothing failed before. who: "worker 1", "ps 0", put before
+  // the message; empty in a single process.
   virtual void ReportFailure(std::string_view who, const Status& status) = 0;
 
   // Orderly stop: no more leases, a checkpoint, everybody leaves. Returns at once; from any thread,

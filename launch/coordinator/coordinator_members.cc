@@ -134,8 +134,8 @@ Status CoordinatorImpl::CheckIncarnation(std::uint32_t index, std::uint64_t inca
   return OkStatus();
 }
 
-bool CoordinatorImpl::TryAssign(std::uint32_t index, proto::Task* task) {
-  Worker& worker = workers_.at(index);
+bool CoordinatorImpl::TryAssign(const proto::AcquireTaskRequest& request, proto::Task* task) {
+  Worker& worker = workers_.at(request.worker());
   if (is_over_) {
     worker.has_left = true;
     task->set_kind(proto::Task::LEAVE);
@@ -143,6 +143,11 @@ bool CoordinatorImpl::TryAssign(std::uint32_t index, proto::Task* task) {
     return true;
   }
   if (!pass_) return false;
+  if (const auto again = worker.task_of_call.find(request.call());
+      again != worker.task_of_call.end()) {
+    *task = again->second;
+    return true;
+  }
   const std::optional<Lease> lease = pass_->book.Next(worker.incarnation);
   if (!lease) return false;
   task->set_kind(pass_->kind);
@@ -156,6 +161,7 @@ bool CoordinatorImpl::TryAssign(std::uint32_t index, proto::Task* task) {
   if (pass_->kind == proto::Task::TRAIN_ROWS && !train_clock_start_s_) {
     train_clock_start_s_ = Now();
   }
+  if (request.call() != 0) worker.task_of_call[request.call()] = *task;
   return true;
 }
 
@@ -169,7 +175,7 @@ Status CoordinatorImpl::AcquireTask(const proto::AcquireTaskRequest& request, pr
   };
   workers_.at(request.worker()).is_waiting = true;
   const bool found = changed_.WaitFor(mu_, Bounded(request.wait_ms()), [&] {
-    return !failure_.ok() || !is_current() || TryAssign(request.worker(), task);
+    return !failure_.ok() || !is_current() || TryAssign(request, task);
   });
   if (is_current()) workers_.at(request.worker()).is_waiting = false;
   if (!failure_.ok()) {
@@ -201,6 +207,8 @@ Status CoordinatorImpl::CompleteTask(const proto::CompleteTaskRequest& request) 
   if (pass_->kind == proto::Task::SCORE_ROWS) RETURN_IF_ERROR(TakeScores(request, *lease));
   std::optional<std::uint64_t> found;
   if (request.last_window()) found = request.window_rows_found();
+  std::erase_if(worker.task_of_call,
+                [&](const auto& entry) { return entry.second.id() == request.task(); });
   const Status learned = pass_->book.Complete(request.task(), worker.incarnation, found);
   pass_->rows += request.rows();
   pass_->bad_rows += request.bad_rows();

@@ -215,6 +215,31 @@ TEST(Coordinator, AWorkerMayHoldSeveralLeasesAndEndThemInAnyOrder) {
   EXPECT_EQ(StateOf(folder.path()).rows(), 300u);
 }
 
+TEST(Coordinator, ACallThatIsSentAgainGetsTheSameTask) {
+  FakeCluster cluster(FakeData(), 1);
+  ScratchFolder folder;
+  RunningJob job(&cluster, FakeJob(), cluster.Options(folder.path()));
+  FakeWorker worker(&cluster, &job.core(), 0);
+  proto::AcquireTaskRequest request;
+  request.set_incarnation(worker.incarnation());
+  request.set_call(1);
+  proto::Task first;
+  proto::Task again;
+  proto::Task next;
+  ASSERT_TRUE(job->AcquireTask(request, &first).ok());
+  ASSERT_TRUE(job->AcquireTask(request, &again).ok());
+  EXPECT_EQ(first.ShortDebugString(), again.ShortDebugString());
+  request.set_call(2);
+  ASSERT_TRUE(job->AcquireTask(request, &next).ok());
+  EXPECT_NE(next.id(), first.id());
+  EXPECT_EQ(next.begin(), first.end());
+  ASSERT_TRUE(worker.Finish(next).ok());
+  ASSERT_TRUE(worker.Finish(first).ok());
+  worker.RunToEnd();
+  ASSERT_TRUE(job.Wait().ok());
+  EXPECT_EQ(cluster.applied(), EachOnce(3, 100));
+}
+
 TEST(Coordinator, AFailureOfAWorkerIsTheFirstFailureOfTheJob) {
   FakeCluster cluster(FakeData(), 1);
   ScratchFolder folder;
