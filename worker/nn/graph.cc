@@ -294,13 +294,17 @@ class GraphImpl final : public BasicGraph<T> {
 Status CheckGraph(const GraphBuilder& builder, const Tensor& logit) {
   if (logit.id < 0 || logit.Size() != 1)
     return ShapeError("logit", "must have one value per row, not", {logit.dims});
-  std::vector<char> used(builder.layout().size(), 0);
-  for (const OpDef& op : builder.ops())
-    for (const Parameter& parameter : op.parameters) used[parameter.id] = 1;
+  std::vector<char> used(builder.layout().size(), 0), needed(builder.ops().size(), 0);
+  needed[logit.id] = 1;
+  for (int i = logit.id; i >= 0; --i) {
+    if (!needed[i]) continue;
+    for (const Tensor& input : builder.ops()[i].inputs) needed[input.id] = 1;
+    for (const Parameter& parameter : builder.ops()[i].parameters) used[parameter.id] = 1;
+  }
   for (std::size_t i = 0; i < used.size(); ++i)
     if (!used[i])
       return absl::InvalidArgumentError(
-          StrCat("no op uses the parameter '", builder.layout()[i].name, "'"));
+          StrCat("the logit does not depend on the parameter '", builder.layout()[i].name, "'"));
   return OkStatus();
 }
 
