@@ -42,4 +42,8 @@ struct ModelEntry {
 // Sorted by name.
 std::span<const ModelEntry> Models();
 
+// The entry of the kind that is set in `config`; InvalidArgument, listing the known names, if none
+// is.
+Result<const ModelEntry*> FindModel(const proto::ModelConfig& config);
+
 }  // namespace cairn::worker
