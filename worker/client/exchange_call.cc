@@ -1,0 +1,94 @@
+#include "worker/client/exchange_call.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <utility>
+
+namespace cairn::worker {
+namespace {
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  grpc::ChannelArguments args;
+  args.SetMaxReceiveMessageSize(static_cast<int>(rpc::kMaxMessageBytes));
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // A peer that is gone without a word is noticed after 15 s.
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
+}
+
+}  // namespace
+
+ExchangeCall::ExchangeCall(const std::string& address, Events events)
+    : events_(std::move(events)),
+      channel_(MakeChannel(address)),
+      stub_(std::make_unique<grpc::GenericStub>(channel_)) {
+  stub_->PrepareBidiStreamingCall(&context_, rpc::kExchangeMethod, {}, this);
+  // Writes start outside of callbacks too: OnDone must wait until no more of them can.
+  AddHold();
+  StartCall();
+  StartRead(&incoming_);
+}
+
+ExchangeCall::~ExchangeCall() { (void)End(); }
+
+void ExchangeCall::Send(rpc::OutgoingBody body) {
+  MutexLock lock(mu_);
+  if (broken_) return;
+  queue_.Add(std::move(body));
+  WriteNext();
+}
+
+void ExchangeCall::WriteNext() {
+  if (writing_ || queue_.empty()) return;
+  bool ends_body = false;
+  outgoing_ = queue_.Next(&ends_body);
+  writing_ = true;
+  StartWrite(&outgoing_);
+}
+
+void ExchangeCall::OnWriteDone(bool ok) {
+  MutexLock lock(mu_);
+  writing_ = false;
+  outgoing_.Clear();
+  if (ok && !broken_) WriteNext();
+}
+
+void ExchangeCall::OnReadDone(bool ok) {
+  bool go_on = ok;
+  if (ok) go_on = events_.message(incoming_);
+  {
+    MutexLock lock(mu_);
+    incoming_.Clear();
+    if (go_on) {
+      StartRead(&incoming_);
+      return;
+    }
+    broken_ = true;
+    queue_.Clear();
+  }
+  if (ok) context_.TryCancel();
+  events_.broken();
+  RemoveHold();
+}
+
+void ExchangeCall::OnDone(const grpc::Status& status) {
+  MutexLock lock(mu_);
+  done_ = true;
+  status_ = Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  changed_.NotifyAll();
+}
+
+Status ExchangeCall::End() {
+  context_.TryCancel();
+  MutexLock lock(mu_);
+  changed_.Wait(mu_, [this] { return done_; });
+  return status_;
+}
+
+}  // namespace cairn::worker
