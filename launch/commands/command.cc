@@ -21,7 +21,9 @@ namespace {
 
 constexpr Command kCommands[] = {
     // sorted by name
+    {"cluster", "run a job as processes, look at it, stop it", &RunCluster},
     {"config", "check or print a job file; print every default", &RunConfig},
+    {"inspect", "look into a checkpoint, or verify it", &RunInspect},
 };
 
 void PrintHelp() {

@@ -5,6 +5,8 @@
 
 namespace cairn::launch {
 
+int RunCluster(int argc, char** argv);
 int RunConfig(int argc, char** argv);
+int RunInspect(int argc, char** argv);
 
 }  // namespace cairn::launch

@@ -69,4 +69,30 @@ Result<OpenedCheckpoint> OpenCheckpoint(const std::string& path) {
   return opened;
 }
 
+Status CheckShape(const proto::CheckpointManifest& manifest) {
+  constexpr std::uint32_t kMostSlotBits = 16;  // a slot is a u16 in the database
+  constexpr std::uint32_t kMostFloats = 1u << 20;
+  if (manifest.slot_bits() > kMostSlotBits) {
+    return absl::DataLossError(StrCat("the manifest says slot_bits ", manifest.slot_bits()));
+  }
+  for (const proto::TableEntry& table : manifest.table()) {
+    if (table.dim() > kMostFloats || table.state_floats() > kMostFloats) {
+      return absl::DataLossError(StrCat("the manifest says that rows of table ", table.name(),
+                                        " have ", table.dim(), " values and ", table.state_floats(),
+                                        " floats of state"));
+    }
+  }
+  for (const proto::ShardEntry& shard : manifest.shard()) {
+    if (!CheckRelativePath(shard.folder()).ok()) {
+      return absl::DataLossError(StrCat("the manifest names the folder '", shard.folder(), "'"));
+    }
+    if (shard.first_slot() > shard.last_slot() || shard.last_slot() >= 1u << manifest.slot_bits()) {
+      return absl::DataLossError(StrCat("the manifest gives ps ", shard.ps(), " the slots ",
+                                        shard.first_slot(), " to ", shard.last_slot(), " of ",
+                                        1u << manifest.slot_bits()));
+    }
+  }
+  return OkStatus();
+}
+
 }  // namespace cairn::launch

@@ -42,6 +42,10 @@ struct OpenedCheckpoint {
 // program wrote it.
 Result<OpenedCheckpoint> OpenCheckpoint(const std::string& path);
 
+// OK if the manifest's slots, shards and tables can be: what must hold before a shard is opened.
+// DataLoss otherwise, for a forged manifest or what is left of a damaged one.
+Status CheckShape(const proto::CheckpointManifest& manifest);
+
 // Opens shard `index` of the manifest. The verbs take it as a parameter so that tests can hand them
 // shards with any content; the program's is ps::ShardReader::Open.
 using ShardOpener = std::function<Result<std::unique_ptr<ps::ShardReader>>(

@@ -114,6 +114,8 @@ Status InspectRows(const std::string& path, const RowsRequest& request, Format f
   const proto::TableEntry& entry = opened.manifest->table(static_cast<int>(table));
   ASSIGN_OR_RETURN(const std::optional<std::uint64_t> key, WantedKey(request, entry.name()));
 
+  RETURN_IF_ERROR(CheckShape(*opened.manifest), opened.folder);
+
   RowPrinterOptions options;
   options.dim = entry.dim();
   options.state_floats = entry.state_floats();

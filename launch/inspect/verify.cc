@@ -67,6 +67,11 @@ class Verifier {
     checked_.files += files.count + 1;  // and the manifest
     checked_.bytes += files.bytes;
     if (IsDamaged(Relative(checkpoint, std::string(kManifestFile)))) return;  // contradicts itself
+    if (const Status shape = CheckShape(manifest); !shape.ok()) {
+      problems_.push_back(
+          {Relative(checkpoint, std::string(kManifestFile)), std::string(shape.message())});
+      return;
+    }
     std::vector<ShardScan> scans;
     bool is_complete = true;
     for (int s = 0; s < manifest.shard_size(); ++s) {

@@ -173,6 +173,26 @@ TEST_F(InspectTest, LaterFormatIsRefused) {
   EXPECT_EQ(Summary(checkpoint_.Folder()).code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_F(InspectTest, ForgedManifestOpensNothing) {
+  const auto forge = [&](const std::function<void(proto::CheckpointManifest&)>& change) {
+    const proto::CheckpointManifest sound = checkpoint_.manifest;
+    change(checkpoint_.manifest);
+    checkpoint_.Write();
+    checkpoint_.manifest = sound;
+    for (FakeShard& shard : checkpoint_.shards) shard.open = absl::InternalError("opened");
+    EXPECT_EQ(Rows({.table = "user"}).code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(messages_.str(), Not(HasSubstr("opened")));
+    EXPECT_EQ(Verify(checkpoint_.Folder()).code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(result_, HasSubstr("MANIFEST.textproto"));
+    EXPECT_THAT(result_, Not(HasSubstr("opened")));
+    EXPECT_EQ(RemoveTree(checkpoint_.Folder()), OkStatus());
+  };
+  forge([](auto& m) { m.set_slot_bits(60); });
+  forge([](auto& m) { m.mutable_shard(1)->set_last_slot(4'000'000'000u); });
+  forge([](auto& m) { m.mutable_shard(0)->set_folder("../../etc"); });
+  forge([](auto& m) { m.mutable_table(0)->set_dim(4'000'000'000u); });
+}
+
 TEST_F(InspectTest, TablesShowRowsPerShard) {
   checkpoint_.Write();
   ASSERT_TRUE(Tables(Format::kTable).ok());
