@@ -89,39 +89,33 @@ bool IsLocalAddress(const std::string& address) {
          (split->host == "localhost" || split->host == "::1" || split->host.rfind("127.", 0) == 0);
 }
 
+Status CannotListen(const std::string& address, const std::string& why) {
+  return absl::UnavailableError(StrCat("cannot listen on ", address, ": ", why));
+}
+
 Status CheckListenAddress(const std::string& address, bool insecure_network) {
+  std::string why;
   if (IsUnix(address)) {
     const std::string path = address.substr(kUnix.size());
     if (path.empty() || path.size() >= sizeof(sockaddr_un::sun_path)) {
       return absl::InvalidArgumentError(StrCat("'", address, "': a unix socket's path has 1 to ",
                                                sizeof(sockaddr_un::sun_path) - 1, " bytes"));
     }
-    if (Answers(path)) {
-      return absl::UnavailableError(
-          StrCat("cannot listen on ", address, ": another server answers there"));
+    why = Answers(path) ? "another server answers there" : UnixError(path);
+  } else {
+    const auto split = Split(address);
+    if (!split) {
+      return absl::InvalidArgumentError(
+          StrCat("'", address, "' is no address; expected host:port or unix:PATH"));
     }
-    return OkStatus();
-  }
-  if (!Split(address)) {
-    return absl::InvalidArgumentError(
-        StrCat("'", address, "' is no address; expected host:port or unix:PATH"));
-  }
-  if (!insecure_network && !IsLocalAddress(address)) {
-    return absl::PermissionDeniedError(StrCat("will not listen on ", address,
-                                              ": not a loopback address, and traffic is neither "
-                                              "encrypted nor authenticated"));
-  }
-  return OkStatus();
-}
-
-Status WhyNotListening(const std::string& address) {
-  std::string why;
-  if (IsUnix(address)) {
-    why = UnixError(address.substr(kUnix.size()));
-  } else if (const auto split = Split(address)) {
+    if (!insecure_network && !IsLocalAddress(address)) {
+      return absl::PermissionDeniedError(StrCat("will not listen on ", address,
+                                                ": not a loopback address, and traffic is neither "
+                                                "encrypted nor authenticated"));
+    }
     why = BindError(*split);
   }
-  return absl::UnavailableError(StrCat("cannot listen on ", address, why.empty() ? "" : ": ", why));
+  return why.empty() ? OkStatus() : CannotListen(address, why);
 }
 
 std::string WithPort(const std::string& address, int port) {

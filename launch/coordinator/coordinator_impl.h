@@ -107,6 +107,7 @@ class CoordinatorImpl final : public CoordinatorCore {
   Result<Next> AwaitServers();
   Status RestoreServers(const std::string& checkpoint);
   Result<Next> TrainEpoch();
+  Result<Next> EndTrainPass() REQUIRES(mu_);
   Result<Next> PauseAndCheckpoint(bool is_stopping);
   Result<Next> EvaluateEpoch();
   Result<Next> Evaluate(proto::DataSplit split, proto::Metrics* metrics);
@@ -152,6 +153,7 @@ class CoordinatorImpl final : public CoordinatorCore {
   std::map<std::uint32_t, Worker> workers_ GUARDED_BY(mu_);
   std::uint64_t joins_ GUARDED_BY(mu_) = 0;
   double without_worker_since_s_ GUARDED_BY(mu_) = 0;
+  double told_waiting_at_s_ GUARDED_BY(mu_) = 0;
   proto::TrainState state_ GUARDED_BY(mu_);
   std::optional<Pass> pass_ GUARDED_BY(mu_);
   std::uint64_t next_task_id_ GUARDED_BY(mu_) = 1;

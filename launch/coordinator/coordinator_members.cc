@@ -277,8 +277,10 @@ void CoordinatorImpl::WatchMembers() {
   }
   const double waited_s = Now() - without_worker_since_s_;
   const std::string what = missing.empty() ? std::string("any worker") : missing;
-  LOG_IF_EVERY_N(WARNING, waited_s > 10, 100)
-      << "waiting for " << what << " since " << static_cast<int>(waited_s) << " s";
+  if (waited_s >= options_.silent_s && Now() - told_waiting_at_s_ >= options_.silent_s) {
+    told_waiting_at_s_ = Now();
+    LOG(WARNING) << "waiting for " << what << " since " << static_cast<int>(waited_s) << " s";
+  }
   if (waited_s > options_.member_wait_s) {
     Fail("coordinator", absl::UnavailableError(StrCat("waited ", static_cast<int>(waited_s),
                                                       " s for ", what, " to join")));

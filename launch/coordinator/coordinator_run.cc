@@ -224,21 +224,23 @@ Result<CoordinatorImpl::Next> CoordinatorImpl::TrainEpoch() {
   for (;;) {
     const Wake wake =
         Await([this]() REQUIRES(mu_) { return pass_->book.done() || CheckpointIsDue(); }, true);
-    MutexLock lock(mu_);
-    if (wake == Wake::kFailed) return failure_;
-    if (wake == Wake::kReady && pass_->book.done()) {
-      SavePosition();
-      state_.set_train_rows_per_epoch(pass_->book.total_rows());
-      next_task_id_ = pass_->book.next_id();
-      pass_.reset();
-      if (state_.epoch_rows() > 0) return Next::kGoOn;
-      return absl::InvalidArgumentError("data.train: the files hold no row to train on");
+    {
+      MutexLock lock(mu_);
+      if (wake == Wake::kFailed) return failure_;
+      if (wake == Wake::kReady && pass_->book.done()) return EndTrainPass();
     }
-    mu_.Unlock();
-    Result<Next> next = PauseAndCheckpoint(wake == Wake::kStop);
-    mu_.Lock();
-    if (!next.ok() || *next == Next::kStop) return next;
+    ASSIGN_OR_RETURN(const Next next, PauseAndCheckpoint(wake == Wake::kStop));
+    if (next == Next::kStop) return next;
   }
+}
+
+Result<CoordinatorImpl::Next> CoordinatorImpl::EndTrainPass() {
+  SavePosition();
+  state_.set_train_rows_per_epoch(pass_->book.total_rows());
+  next_task_id_ = pass_->book.next_id();
+  pass_.reset();
+  if (state_.epoch_rows() > 0) return Next::kGoOn;
+  return absl::InvalidArgumentError("data.train: the files hold no row to train on");
 }
 
 // Lets the leases that are out end, and writes a checkpoint; training goes on unless stopping.

@@ -212,6 +212,7 @@ void Connection::Keep() {
     limit = connected_once_ ? options_.reconnect : options_.first_connect;
   }
   auto next_log = start + kLogEvery;
+  std::string why = "no answer";  // kept when the last attempt was merely cut short
   for (;;) {
     FailExpired();
     {
@@ -227,15 +228,16 @@ void Connection::Keep() {
     const Status status = RunStream(start + limit, &stood);
     if (!IsTransient(status)) return FailAll(status);
     if (stood) return;
+    if (status.code() == absl::StatusCode::kUnavailable) why = std::string(status.message());
     const auto now = Clock::now();
     if (now >= start + limit) {
-      return FailAll(absl::UnavailableError(
-          StrCat("no connection for ", Seconds(limit), ": ", status.message())));
+      return FailAll(
+          absl::UnavailableError(StrCat("no connection for ", Seconds(limit), ": ", why)));
     }
     if (now >= next_log) {
       LOG(WARNING) << "waiting for " << name_ << " since "
                    << std::chrono::duration_cast<std::chrono::seconds>(now - start).count()
-                   << " s, for at most " << Seconds(limit) << ": " << status.message();
+                   << " s, for at most " << Seconds(limit) << ": " << why;
       next_log += kLogEvery;
     }
   }
