@@ -1,5 +1,7 @@
 #include "ps/server/request_handler.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <utility>
@@ -57,6 +59,7 @@ RequestHandler::RequestHandler(const rpc::FrameLimits& limits,
 void RequestHandler::Serve(PsCore* core, PsIdentity identity) {
   (void)gate_.Replace(identity.job_epoch, [] { return OkStatus(); });
   MutexLock lock(mu_);
+  CHECK(core_ == nullptr) << "Serve called twice";
   identity_ = std::move(identity);
   core_ = core;
 }
