@@ -22,6 +22,7 @@ namespace {
 constexpr Command kCommands[] = {
     // sorted by name
     {"config", "check or print a job file; print every default", &RunConfig},
+    {"train", "train a job in this process", &RunTrain},
 };
 
 void PrintHelp() {

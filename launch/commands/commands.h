@@ -6,5 +6,6 @@
 namespace cairn::launch {
 
 int RunConfig(int argc, char** argv);
+int RunTrain(int argc, char** argv);
 
 }  // namespace cairn::launch

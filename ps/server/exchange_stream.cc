@@ -3,6 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "common/rpc/grpc_status.h"
+
 namespace cairn::ps {
 namespace {
 
@@ -19,10 +21,6 @@ std::uint64_t MaxBodyBytes(FrameKind kind, const rpc::FrameLimits& limits) {
   if (kind == FrameKind::kHello) return rpc::kMinPayloadBytes;
   if (kind == FrameKind::kRegisterDense) return kMaxRegistrationBytes;
   return limits.max_body_bytes;
-}
-
-grpc::Status ToGrpc(const Status& status) {
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
 }
 
 }  // namespace

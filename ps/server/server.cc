@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/rpc/grpc_status.h"
 #include "common/rpc/listen_address.h"
 #include "proto/ps_service.grpc.pb.h"
 #include "ps/server/executor.h"
@@ -18,10 +19,6 @@ namespace cairn::ps {
 namespace {
 
 constexpr std::size_t kIdleBufferBytes = std::size_t{256} << 20;
-
-grpc::Status ToGrpc(const Status& status) {
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
-}
 
 // The calls of proto/ps_service.proto. Snapshot and Restore take long: gRPC's own threads for
 // synchronous calls run them, beside the executor's.

@@ -1,32 +1,14 @@
 #include "worker/client/exchange_call.h"
 
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-
 #include <utility>
 
+#include "common/rpc/channel.h"
+#include "common/rpc/grpc_status.h"
+
 namespace cairn::worker {
-namespace {
-
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
-  grpc::ChannelArguments args;
-  args.SetMaxReceiveMessageSize(static_cast<int>(rpc::kMaxMessageBytes));
-  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // A peer that is gone without a word is noticed after 15 s.
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
-}
-
-}  // namespace
-
 ExchangeCall::ExchangeCall(const std::string& address, Events events)
     : events_(std::move(events)),
-      channel_(MakeChannel(address)),
+      channel_(rpc::MakeChannel(address, static_cast<int>(rpc::kMaxMessageBytes))),
       stub_(std::make_unique<grpc::GenericStub>(channel_)) {
   stub_->PrepareBidiStreamingCall(&context_, rpc::kExchangeMethod, {}, this);
   // Writes start outside of callbacks too: OnDone must wait until no more of them can.
@@ -80,7 +62,7 @@ void ExchangeCall::OnReadDone(bool ok) {
 void ExchangeCall::OnDone(const grpc::Status& status) {
   MutexLock lock(mu_);
   done_ = true;
-  status_ = Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  status_ = FromGrpc(status);
   changed_.NotifyAll();
 }
 
