@@ -10,11 +10,8 @@
 namespace cairn::launch {
 namespace {
 
+// Of AcquireTask, whatever the request says.
 constexpr std::uint32_t kLongestWaitMs = 10'000;
-
-std::chrono::milliseconds Bounded(std::uint32_t wait_ms) {
-  return std::chrono::milliseconds(std::min(wait_ms, kLongestWaitMs));
-}
 
 }  // namespace
 
@@ -86,8 +83,9 @@ Status CoordinatorImpl::JoinPs(const proto::JoinPsRequest& request, proto::JoinP
 Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std::uint32_t wait_ms,
                                    proto::JoinWorkerReply* reply) {
   MutexLock lock(mu_);
-  changed_.WaitFor(mu_, Bounded(wait_ms),
-                   [this] { return serves_workers_ || is_over_ || !failure_.ok(); });
+  changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms), [this]() REQUIRES(mu_) {
+    return serves_workers_ || is_over_ || !failure_.ok();
+  });
   if (!failure_.ok()) return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
   if (is_over_) return absl::AbortedError("the job is over");
   if (!serves_workers_) {
@@ -169,14 +167,14 @@ Status CoordinatorImpl::AcquireTask(const proto::AcquireTaskRequest& request, pr
   MutexLock lock(mu_);
   RETURN_IF_ERROR(CheckIncarnation(request.worker(), request.incarnation()));
   task->Clear();
-  const auto is_current = [&] {
+  const auto is_current = [&]() REQUIRES(mu_) {
     const Worker& worker = workers_.at(request.worker());
     return worker.incarnation == request.incarnation() && !worker.is_lost;
   };
   workers_.at(request.worker()).is_waiting = true;
-  const bool found = changed_.WaitFor(mu_, Bounded(request.wait_ms()), [&] {
-    return !failure_.ok() || !is_current() || TryAssign(request, task);
-  });
+  const bool found = changed_.WaitFor(
+      mu_, std::chrono::milliseconds(std::min(request.wait_ms(), kLongestWaitMs)),
+      [&]() REQUIRES(mu_) { return !failure_.ok() || !is_current() || TryAssign(request, task); });
   if (is_current()) workers_.at(request.worker()).is_waiting = false;
   if (!failure_.ok()) {
     workers_.at(request.worker()).has_left = true;
@@ -351,13 +349,14 @@ void CoordinatorImpl::GetStatus(proto::JobStatusReply* reply) const {
 
 bool CoordinatorImpl::WaitUntilOver(std::uint32_t wait_ms) {
   MutexLock lock(mu_);
-  return changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms), [this] { return is_over_; });
+  return changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms),
+                          [this]() REQUIRES(mu_) { return is_over_; });
 }
 
 bool CoordinatorImpl::WaitUntilWorkersLeft(std::uint32_t wait_ms) {
   MutexLock lock(mu_);
   return changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms),
-                          [this] { return is_over_ && !HasLiveWorker(); });
+                          [this]() REQUIRES(mu_) { return is_over_ && !HasLiveWorker(); });
 }
 
 }  // namespace cairn::launch

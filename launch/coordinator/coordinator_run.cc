@@ -48,7 +48,7 @@ CoordinatorImpl::Wake CoordinatorImpl::Await(Ready ready, bool ends_on_stop) {
       if (ready()) return Wake::kReady;
       if (ends_on_stop && stop_requested_) return Wake::kStop;
       const std::uint64_t seen = events_;
-      changed_.WaitFor(mu_, kTick, [&] { return events_ != seen; });
+      changed_.WaitFor(mu_, kTick, [&]() REQUIRES(mu_) { return events_ != seen; });
       WatchMembers();
       progress = ProgressIfDue();
     }
