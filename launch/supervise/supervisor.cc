@@ -194,7 +194,7 @@ void Supervisor::SignalAll(int signal) {
 void Supervisor::EndAll() {
   SignalAll(SIGTERM);
   SignalAll(SIGCONT);  // a stopped process cannot leave
-  Enter(Phase::kEnding, options_.kill_grace);
+  Enter(Phase::kEnding, failures_.empty() ? options_.kill_grace : options_.failed_grace);
 }
 
 void Supervisor::KillAll() {
@@ -260,7 +260,8 @@ void Supervisor::Reap() {
 
 void Supervisor::OnExit(Child& child, const ProcessExit& exit) {
   const std::size_t index = static_cast<std::size_t>(&child - children_.data());
-  state_.process[index].ended = DescribeExit(exit);
+  const bool was_told = orderly_code_.has_value() && IsStopCode(exit.code);
+  state_.process[index].ended = was_told ? "left when told to" : DescribeExit(exit);
   state_.process[index].seconds = SecondsBetween(child.started, Clock::now());
   SaveState();
   if (index == 0) {
