@@ -297,7 +297,10 @@ void Supervisor::OnExit(Child& child, const ProcessExit& exit) {
 
 void Supervisor::OnCoordinatorExit(const ProcessExit& exit) {
   has_coordinator_ended_ = true;
-  const bool is_orderly = exit.signal == 0 && (exit.code == 0 || IsStopCode(exit.code));
+  // SIGTERM kills a coordinator that has not come as far as to handle it: nothing was begun.
+  const bool is_early = phase_ == Phase::kStopping && exit.signal == SIGTERM;
+  const bool is_orderly =
+      is_early || (exit.signal == 0 && (exit.code == 0 || IsStopCode(exit.code)));
   if (phase_ == Phase::kEnding || phase_ == Phase::kKilling) {
     // The job may have come to its end all the same; a stop code only says that it was told twice.
     if (exit.signal == 0 && exit.code == 0 && failures_.empty()) orderly_code_ = 0;
@@ -307,7 +310,7 @@ void Supervisor::OnCoordinatorExit(const ProcessExit& exit) {
     Fail(children_[0], exit, "");
     return;
   }
-  orderly_code_ = exit.code;
+  orderly_code_ = is_early ? 128 + SIGTERM : exit.code;
   // Servers serve until they are told to leave; workers were told by the coordinator.
   for (const Child& child : children_) {
     if (child.is_alive && child.spec.role == "ps") kill(child.pid, SIGTERM);

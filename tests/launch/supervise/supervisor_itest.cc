@@ -171,6 +171,17 @@ TEST_P(StopSignal, IsAnOrderlyStopOfTheCoordinator) {
 }
 INSTANTIATE_TEST_SUITE_P(All, StopSignal, testing::Values(SIGINT, SIGTERM, SIGHUP));
 
+TEST(Supervisor, StopBeforeTheCoordinatorHandlesSignalsIsAStop) {
+  FakeCluster cluster;
+  cluster.SetCoordinator("echo x > $RUN/born; exec sleep 1000");
+  cluster.Start();
+  ASSERT_TRUE(Eventually([&] { return cluster.Has("born"); }));
+  cluster.Signal(SIGINT);
+  EXPECT_EQ(cluster.Wait(), 130) << cluster.Messages();
+  EXPECT_EQ(cluster.State().state, "stopped");
+  EXPECT_TRUE(cluster.AllGone());
+}
+
 TEST(Supervisor, JobThatEndsWhileItIsStoppedIsDone) {
   FakeCluster cluster;
   cluster.SetCoordinator(StoppableCoordinator("echo " + kResult + "; exit 0"));
