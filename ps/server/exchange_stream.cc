@@ -27,15 +27,22 @@ std::uint64_t MaxBodyBytes(FrameKind kind, const rpc::FrameLimits& limits) {
 
 ExchangeStream* ExchangeStream::Open(PsDataService* service) {
   auto stream = std::make_shared<ExchangeStream>(Private{}, service);
-  stream->self_ = stream;
-  stream->StartRead(&stream->incoming_);
-  return stream.get();
+  ExchangeStream* const opened = stream.get();
+  MutexLock lock(opened->mu_);
+  opened->self_ = std::move(stream);
+  opened->StartRead(&opened->incoming_);
+  return opened;
 }
 
 void ExchangeStream::OnReadDone(bool ok) {
+  grpc::ByteBuffer message;
+  {
+    MutexLock lock(mu_);
+    message.Swap(&incoming_);
+  }
   Status status;
-  if (ok) status = Accept(incoming_);
-  incoming_.Clear();
+  if (ok) status = Accept(message);
+  message.Clear();
   MutexLock lock(mu_);
   if (!ok) {
     read_closed_ = true;
@@ -262,8 +269,10 @@ void ExchangeStream::FinishIfDue() {
 }
 
 void ExchangeStream::OnDone() {
-  // What this held may be the last reference, also to mu_.
-  const std::shared_ptr<ExchangeStream> self = std::move(self_);
+  // May be the last reference: it must outlive the lock.
+  std::shared_ptr<ExchangeStream> self;
+  MutexLock lock(mu_);
+  self = std::move(self_);
 }
 
 }  // namespace cairn::ps

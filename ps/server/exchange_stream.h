@@ -60,14 +60,14 @@ class ExchangeStream final : public grpc::ServerGenericBidiReactor,
   void FinishIfDue() REQUIRES(mu_);
 
   PsDataService* const service_;
-  std::shared_ptr<ExchangeStream> self_;  // until OnDone
 
   // Read side.
-  grpc::ByteBuffer incoming_;
   std::optional<Session> session_;  // written before any request is dispatched
   std::map<std::uint64_t, Request> unfinished_;
 
   Mutex mu_;
+  std::shared_ptr<ExchangeStream> self_ GUARDED_BY(mu_);  // until OnDone
+  grpc::ByteBuffer incoming_ GUARDED_BY(mu_);
   Lane pulls_ GUARDED_BY(mu_);
   Lane pushes_ GUARDED_BY(mu_);
   rpc::OutgoingQueue replies_ GUARDED_BY(mu_);

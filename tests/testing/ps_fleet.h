@@ -36,10 +36,6 @@ class PsFleet {
   // A new server with the same core on the same address.
   void Restart(std::uint32_t s) { StartServer(s, servers_[s]->address()); }
 
-  ps::PsIdentity Identity(std::uint32_t s) const {
-    return {s, static_cast<std::uint32_t>(cores_.size()), kSlotBits, kEpoch, dims_};
-  }
-
   worker::GrpcPsClientOptions ClientOptions(std::uint32_t worker = 0) const {
     worker::GrpcPsClientOptions options;
     for (const auto& server : servers_) options.addresses.push_back(server->address());

@@ -11,6 +11,7 @@ ExchangeCall::ExchangeCall(const std::string& address, Events events)
       channel_(rpc::MakeChannel(address, static_cast<int>(rpc::kMaxMessageBytes))),
       stub_(std::make_unique<grpc::GenericStub>(channel_)) {
   stub_->PrepareBidiStreamingCall(&context_, rpc::kExchangeMethod, {}, this);
+  MutexLock lock(mu_);
   // Writes start outside of callbacks too: OnDone must wait until no more of them can.
   AddHold();
   StartCall();
@@ -42,11 +43,15 @@ void ExchangeCall::OnWriteDone(bool ok) {
 }
 
 void ExchangeCall::OnReadDone(bool ok) {
-  bool go_on = ok;
-  if (ok) go_on = events_.message(incoming_);
+  grpc::ByteBuffer message;
   {
     MutexLock lock(mu_);
-    incoming_.Clear();
+    message.Swap(&incoming_);
+  }
+  const bool go_on = ok && events_.message(message);
+  message.Clear();
+  {
+    MutexLock lock(mu_);
     if (go_on) {
       StartRead(&incoming_);
       return;

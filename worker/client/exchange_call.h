@@ -47,10 +47,10 @@ class ExchangeCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<grpc::GenericStub> stub_;
   grpc::ClientContext context_;
-  grpc::ByteBuffer incoming_;
 
   Mutex mu_;
   CondVar changed_;
+  grpc::ByteBuffer incoming_ GUARDED_BY(mu_);
   rpc::OutgoingQueue queue_ GUARDED_BY(mu_);
   grpc::ByteBuffer outgoing_ GUARDED_BY(mu_);
   bool writing_ GUARDED_BY(mu_) = false;

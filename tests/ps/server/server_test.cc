@@ -116,7 +116,7 @@ TEST(PsServer, ClientWaitsForAServerThatHasNotJoinedYet) {
   options.job_epoch = 1;
   options.slot_bits = 4;
   options.table_dims = {4};
-  options.first_connect = std::chrono::milliseconds(200);
+  options.first_connect = std::chrono::milliseconds(1500);
   const Status early = worker::MakeGrpcPsClient(options).status();
   EXPECT_EQ(early.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(early.message(), HasSubstr("has not joined its job yet"));

@@ -191,11 +191,11 @@ TEST(GrpcPsClient, AbsentServerIsNamed) {
   PsFleet fleet(2, kDims);
   auto options = fleet.ClientOptions();
   fleet.Kill(1);
-  options.first_connect = milliseconds(300);
+  options.first_connect = milliseconds(1500);
   const auto client = MakeGrpcPsClient(options);
   EXPECT_EQ(client.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(client.status().message(), HasSubstr(StrCat("ps 1 at ", options.addresses[1])));
-  EXPECT_THAT(client.status().message(), HasSubstr("no connection for 0.3 s"));
+  EXPECT_THAT(client.status().message(), HasSubstr("no connection for 1.5 s"));
   EXPECT_THAT(client.status().message(), HasSubstr("refused"));
 }
 
@@ -268,19 +268,6 @@ TEST(GrpcPsClient, OtherEpochIsAbortedAndOtherTablesAreRefused) {
   options = fleet.ClientOptions();
   options.addresses.push_back(options.addresses[0]);
   EXPECT_EQ(MakeGrpcPsClient(options).status().code(), absl::StatusCode::kFailedPrecondition);
-}
-
-TEST(GrpcPsClient, RestoreEndsTheEpochOfConnectedClients) {
-  PsFleet fleet(1, kDims);
-  const auto client = Connect(fleet.ClientOptions());
-  ASSERT_NE(client, nullptr);
-  const auto keys = Keys(10, 1);
-  ASSERT_EQ(PushTable(*client, 1, keys, Values(10, 1)), OkStatus());
-  ps::PsIdentity next = fleet.Identity(0);
-  next.job_epoch = PsFleet::kEpoch + 1;
-  fleet.server(0).Serve(&fleet.core(0), next);
-  EXPECT_EQ(PushTable(*client, 1, keys, Values(10, 1)).code(), absl::StatusCode::kAborted);
-  EXPECT_EQ(fleet.core(0).pushes(), 1u);
 }
 
 TEST(GrpcPsClient, EarlierIncarnationIsRefusedOnceALaterOneCame) {

@@ -15,7 +15,7 @@ inline constexpr std::size_t kTile = 8, kVectors = 3;
 inline constexpr std::size_t kTile = 4, kVectors = 3;
 #endif
 // Depth of one pass, and outputs of one pass.
-inline constexpr std::size_t kDepth = 192;
+inline constexpr std::size_t kDepth = 128;
 inline constexpr std::size_t kOutputs = 512;
 
 // [outputs / kTile][depth][kTile], zero padded.

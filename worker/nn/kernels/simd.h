@@ -40,7 +40,7 @@ template <typename T>
 }
 template <typename T>
 [[gnu::always_inline]] inline Vec<T> Broadcast(T x) {
-  return Vec<T>{} + x;
+  return x - Vec<T>{};  // x - 0 is x for every x, so no subtraction is left; 0 + x is not, for -0
 }
 // Sum of the lanes, in a fixed order.
 template <typename T>
