@@ -4,20 +4,17 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
-#include <cmath>
-#include <limits>
 #include <optional>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "common/config/field_text.h"
 #include "common/config/suggest.h"
+#include "common/config/textproto_scalar.h"
 
 namespace cairn {
 namespace {
 
-using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::OneofDescriptor;
@@ -25,55 +22,6 @@ using google::protobuf::Reflection;
 using google::protobuf::io::Tokenizer;
 
 constexpr int kMaxDepth = 50;
-
-// A scalar as its field's type wants it.
-using Scalar = std::variant<bool, std::int64_t, std::uint64_t, double, std::string,
-                            const EnumValueDescriptor*>;
-
-// Sets a single field, or element `index` of a repeated one (one past the last appends).
-void StoreScalar(const FieldDescriptor* field, int index, const Scalar& value, Message* message) {
-  const Reflection* reflection = message->GetReflection();
-  const auto store = [&](auto set, auto set_repeated, auto add, auto typed) {
-    if (!field->is_repeated()) {
-      (reflection->*set)(message, field, typed);
-    } else if (index < reflection->FieldSize(*message, field)) {
-      (reflection->*set_repeated)(message, field, index, typed);
-    } else {
-      (reflection->*add)(message, field, typed);
-    }
-  };
-  switch (field->cpp_type()) {
-    case FieldDescriptor::CPPTYPE_BOOL:
-      return store(&Reflection::SetBool, &Reflection::SetRepeatedBool, &Reflection::AddBool,
-                   std::get<bool>(value));
-    case FieldDescriptor::CPPTYPE_INT32:
-      return store(&Reflection::SetInt32, &Reflection::SetRepeatedInt32, &Reflection::AddInt32,
-                   static_cast<std::int32_t>(std::get<std::int64_t>(value)));
-    case FieldDescriptor::CPPTYPE_INT64:
-      return store(&Reflection::SetInt64, &Reflection::SetRepeatedInt64, &Reflection::AddInt64,
-                   std::get<std::int64_t>(value));
-    case FieldDescriptor::CPPTYPE_UINT32:
-      return store(&Reflection::SetUInt32, &Reflection::SetRepeatedUInt32, &Reflection::AddUInt32,
-                   static_cast<std::uint32_t>(std::get<std::uint64_t>(value)));
-    case FieldDescriptor::CPPTYPE_UINT64:
-      return store(&Reflection::SetUInt64, &Reflection::SetRepeatedUInt64, &Reflection::AddUInt64,
-                   std::get<std::uint64_t>(value));
-    case FieldDescriptor::CPPTYPE_FLOAT:
-      return store(&Reflection::SetFloat, &Reflection::SetRepeatedFloat, &Reflection::AddFloat,
-                   static_cast<float>(std::get<double>(value)));
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      return store(&Reflection::SetDouble, &Reflection::SetRepeatedDouble, &Reflection::AddDouble,
-                   std::get<double>(value));
-    case FieldDescriptor::CPPTYPE_ENUM:
-      return store(&Reflection::SetEnum, &Reflection::SetRepeatedEnum, &Reflection::AddEnum,
-                   std::get<const EnumValueDescriptor*>(value));
-    case FieldDescriptor::CPPTYPE_STRING:
-      return store(&Reflection::SetString, &Reflection::SetRepeatedString, &Reflection::AddString,
-                   std::get<std::string>(value));
-    case FieldDescriptor::CPPTYPE_MESSAGE:
-      return;
-  }
-}
 
 bool IsMessage(const FieldDescriptor* field) {
   return field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
@@ -191,7 +139,7 @@ class Reader : private google::protobuf::io::ErrorCollector {
     const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(name.text);
     if (field == nullptr) {
       Problem(origins, where, NoSuchField(*message->GetDescriptor(), name.text));
-      SkipField(origins);
+      SkipField(name.line, origins);
       return;
     }
     const bool is_first = CheckSetOnce(field, where, *message, origins);
@@ -329,7 +277,7 @@ class Reader : private google::protobuf::io::ErrorCollector {
     }
     const bool negative = Take("-");
     const std::string got = negative ? StrCat("-", Current().text) : Got();
-    const std::optional<Scalar> value = ScalarOf(field, negative);
+    const std::optional<Scalar> value = ParseScalar(*field, Current(), negative);
     const bool is_value = !At(Tokenizer::TYPE_END) && !At(Tokenizer::TYPE_SYMBOL);
     // A name in a later line is the next field: the value itself was left out.
     const bool is_next_field =
@@ -353,80 +301,11 @@ class Reader : private google::protobuf::io::ErrorCollector {
     return quoted ? text.substr(1, text.size() - 2) : text;
   }
 
-  // The current token as a value of `field`; empty if it does not fit.
-  std::optional<Scalar> ScalarOf(const FieldDescriptor* field, bool negative) {
-    switch (field->cpp_type()) {
-      case FieldDescriptor::CPPTYPE_UINT32:
-        return UnsignedOf(negative, std::numeric_limits<std::uint32_t>::max());
-      case FieldDescriptor::CPPTYPE_UINT64:
-        return UnsignedOf(negative, std::numeric_limits<std::uint64_t>::max());
-      case FieldDescriptor::CPPTYPE_INT32:
-        return SignedOf(negative, std::numeric_limits<std::int32_t>::max());
-      case FieldDescriptor::CPPTYPE_INT64:
-        return SignedOf(negative, std::numeric_limits<std::int64_t>::max());
-      case FieldDescriptor::CPPTYPE_FLOAT:
-      case FieldDescriptor::CPPTYPE_DOUBLE:
-        return NumberOf(negative);
-      case FieldDescriptor::CPPTYPE_BOOL:
-        return negative ? std::nullopt : BoolOf();
-      case FieldDescriptor::CPPTYPE_ENUM:
-        return negative ? std::nullopt : EnumOf(field);
-      default:
-        return std::nullopt;
-    }
-  }
-
-  std::optional<Scalar> UnsignedOf(bool negative, std::uint64_t most) {
-    std::uint64_t value = 0;
-    if (!At(Tokenizer::TYPE_INTEGER) || !Tokenizer::ParseInteger(Current().text, most, &value) ||
-        (negative && value != 0)) {
-      return std::nullopt;
-    }
-    return value;
-  }
-
-  std::optional<Scalar> SignedOf(bool negative, std::int64_t most) {
-    const std::uint64_t limit = static_cast<std::uint64_t>(most) + (negative ? 1 : 0);
-    std::uint64_t value = 0;
-    if (!At(Tokenizer::TYPE_INTEGER) || !Tokenizer::ParseInteger(Current().text, limit, &value)) {
-      return std::nullopt;
-    }
-    return static_cast<std::int64_t>(negative ? 0 - value : value);
-  }
-
-  std::optional<Scalar> NumberOf(bool negative) {
-    const std::string& text = Current().text;
-    double value = 0;
-    if (At(Tokenizer::TYPE_INTEGER) || At(Tokenizer::TYPE_FLOAT)) {
-      value = Tokenizer::ParseFloat(text);
-    } else if (text == "inf" || text == "infinity") {
-      value = std::numeric_limits<double>::infinity();
-    } else if (text == "nan") {
-      value = std::numeric_limits<double>::quiet_NaN();
-    } else {
-      return std::nullopt;
-    }
-    return negative ? -value : value;
-  }
-
-  std::optional<Scalar> BoolOf() {
-    const std::string& text = Current().text;
-    if (At(Tokenizer::TYPE_STRING)) return std::nullopt;
-    if (text == "true" || text == "True" || text == "t" || text == "1") return true;
-    if (text == "false" || text == "False" || text == "f" || text == "0") return false;
-    return std::nullopt;
-  }
-
-  std::optional<Scalar> EnumOf(const FieldDescriptor* field) {
-    if (!At(Tokenizer::TYPE_IDENTIFIER)) return std::nullopt;
-    const EnumValueDescriptor* value = field->enum_type()->FindValueByName(Current().text);
-    if (value == nullptr) return std::nullopt;
-    return value;
-  }
-
-  // What follows the name of an unknown field.
-  void SkipField(OriginTree* origins) {
+  // What follows the name, in `line`, of an unknown field.
+  void SkipField(int line, OriginTree* origins) {
     if (Take(":") || AtBlock() || At("[")) {
+      // A name in a later line is the next field.
+      if (At(Tokenizer::TYPE_IDENTIFIER) && Current().line != line) return;
       SkipValue(origins);
     } else {
       stopped_ = true;  // the unknown name is the problem; there is nothing to add

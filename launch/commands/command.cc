@@ -21,7 +21,13 @@ namespace {
 
 constexpr Command kCommands[] = {
     // sorted by name
+    {"cluster", "run a job as processes, look at it, stop it", &RunCluster},
     {"config", "check or print a job file; print every default", &RunConfig},
+    {"coordinator", "cluster role: hands out rows, runs checkpoints", &RunCoordinator},
+    {"inspect", "look into a checkpoint, or verify it", &RunInspect},
+    {"ps", "cluster role: a parameter server", &RunPs},
+    {"train", "train a job in this process", &RunTrain},
+    {"worker", "cluster role: reads, computes, pulls and pushes", &RunWorker},
 };
 
 void PrintHelp() {

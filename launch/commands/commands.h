@@ -5,6 +5,12 @@
 
 namespace cairn::launch {
 
+int RunCluster(int argc, char** argv);
 int RunConfig(int argc, char** argv);
+int RunCoordinator(int argc, char** argv);
+int RunInspect(int argc, char** argv);
+int RunPs(int argc, char** argv);
+int RunTrain(int argc, char** argv);
+int RunWorker(int argc, char** argv);
 
 }  // namespace cairn::launch

@@ -8,6 +8,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/flags.h"
 #include "proto/config.pb.h"
+#include "worker/data/readers.h"
 
 namespace cairn::launch {
 namespace {
@@ -46,6 +47,8 @@ int RunConfig(int argc, char** argv) {
   if (FLAGS_config.empty()) return UsageError(kUsage, "--config=JOB is missing");
   const Result<proto::JobConfig> job = LoadJob(FLAGS_config, Overrides());
   if (!job.ok()) return ReportError(job.status());
+  const auto reader = worker::FindReader(job->data().format());
+  if (!reader.ok()) return ReportError(reader.status());
   if (verb == "print") {
     std::cout << PrintJob(*job);
   } else {

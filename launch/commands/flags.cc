@@ -13,6 +13,10 @@
 DEFINE_string(config, "", "JOB: the job file");
 DEFINE_string(run_dir, "", "FOLDER: where checkpoints, metrics and logs of the run are kept");
 DEFINE_string(set, "", "PATH=VALUE: overrides a field of the job; may be given several times");
+DEFINE_string(format, "table",
+              "FORMAT: of the result: table for people, json or csv exact for programs");
+DEFINE_int32(ps, 1, "N: how many parameter servers; for `cairn ps`, which one this is, from 0");
+DEFINE_int32(workers, 1, "N: how many workers");
 DEFINE_bool(verbose, false, "log what happens inside, on stderr");
 
 namespace cairn::launch {

@@ -23,7 +23,10 @@
 
 DECLARE_string(config);   // job file
 DECLARE_string(run_dir);  // "" when not given: the command chooses
-DECLARE_bool(verbose);    // taken by every command without being named
+DECLARE_string(format);   // of results: table, json, csv
+DECLARE_int32(ps);
+DECLARE_int32(workers);
+DECLARE_bool(verbose);  // taken by every command without being named
 
 namespace cairn::launch {
 

@@ -1,7 +1,6 @@
 #include "launch/commands/signals.h"
 
 #include <unistd.h>
-#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <utility>
@@ -9,9 +8,8 @@
 namespace cairn::launch {
 namespace {
 
-// SIGUSR1 ends the waiting thread; nothing else in the process uses it.
+// Ends the waiting thread; nothing else in the process uses it.
 constexpr int kEndOfWaiting = SIGUSR1;
-std::atomic<int> received_signal{0};
 
 sigset_t StopSet() {
   sigset_t set;
@@ -24,22 +22,13 @@ sigset_t StopSet() {
 
 }  // namespace
 
-StopSignals::StopSignals(std::function<void()> on_stop) {
-  received_signal.store(0);
+StopSignals::StopSignals() {
   std::signal(SIGPIPE, SIG_IGN);
+  // A background job of a shell has SIGINT ignored, and an ignored signal is never waited for.
+  std::signal(SIGINT, SIG_DFL);
   const sigset_t set = StopSet();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  thread_ = std::thread([on_stop = std::move(on_stop), set] {
-    for (;;) {
-      int signal = 0;
-      if (sigwait(&set, &signal) != 0) continue;
-      if (signal == kEndOfWaiting) return;
-      if (received_signal.exchange(signal) != 0) _exit(128 + signal);
-      std::fprintf(stderr, "%s: stopping in order; once more ends at once\n",
-                   signal == SIGINT ? "interrupted" : "terminated");
-      on_stop();
-    }
-  });
+  thread_ = std::thread([this] { WaitLoop(); });
 }
 
 StopSignals::~StopSignals() {
@@ -47,6 +36,30 @@ StopSignals::~StopSignals() {
   thread_.join();
 }
 
-int StopSignals::received() const { return received_signal.load(); }
+void StopSignals::WaitLoop() {
+  const sigset_t set = StopSet();
+  for (;;) {
+    int signal = 0;
+    if (sigwait(&set, &signal) != 0) continue;
+    if (signal == kEndOfWaiting) return;
+    MutexLock lock(mu_);
+    if (received_ != 0) _exit(128 + signal);
+    received_ = signal;
+    std::fprintf(stderr, "%s: stopping in order; once more ends at once\n",
+                 signal == SIGINT ? "interrupted" : "terminated");
+    if (stop_) stop_();
+  }
+}
+
+void StopSignals::OnStop(std::function<void()> stop) {
+  MutexLock lock(mu_);
+  stop_ = std::move(stop);
+  if (received_ != 0 && stop_) stop_();
+}
+
+int StopSignals::received() const {
+  MutexLock lock(mu_);
+  return received_;
+}
 
 }  // namespace cairn::launch

@@ -34,6 +34,8 @@ std::string Print(const proto::JobConfig& job) {
 
 CoordinatorOptions WithDefaults(CoordinatorOptions options) {
   if (!options.clock_s) options.clock_s = SteadySeconds;
+  // Members in this process live and die with it.
+  if (options.lost_s < 0) options.lost_s = options.ps.empty() ? 120 : 0;
   if (!options.ps.empty()) options.ps_count = static_cast<std::uint32_t>(options.ps.size());
   return options;
 }

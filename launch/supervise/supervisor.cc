@@ -298,8 +298,8 @@ void Supervisor::OnCoordinatorExit(const ProcessExit& exit) {
   has_coordinator_ended_ = true;
   const bool is_orderly = exit.signal == 0 && (exit.code == 0 || IsStopCode(exit.code));
   if (phase_ == Phase::kEnding || phase_ == Phase::kKilling) {
-    // Late, but of its own will; after a failure it was our SIGTERM that ended it.
-    if (is_orderly && failures_.empty()) orderly_code_ = exit.code;
+    // The job may have come to its end all the same; a stop code only says that it was told twice.
+    if (exit.signal == 0 && exit.code == 0 && failures_.empty()) orderly_code_ = 0;
     return;
   }
   if (!is_orderly) {
@@ -387,7 +387,7 @@ int Supervisor::Finish() {
   } else if (orderly_code_.has_value()) {
     state_.state = "stopped";
     code = stop_signal_ != 0 ? 128 + stop_signal_ : *orderly_code_;
-    Say("stopped after a checkpoint; the same command goes on from it");
+    Say("stopped; the same command goes on from the last checkpoint");
   } else if (!failures_.empty()) {
     state_.state = "failed";
     const Failure& first = failures_[FirstFailure(failures_)];
@@ -397,8 +397,9 @@ int Supervisor::Finish() {
                        << HumanSeconds(SecondsBetween(begin_, Clock::now()))
                        << "; all other processes were stopped\n"
                        << FailureReport(failures_)
-                       << "All logs: " << FolderOf(options_.coordinator.log)
-                       << ". The same command goes on from the last checkpoint." << std::endl;
+                       << "all logs: " << FolderOf(options_.coordinator.log) << "\n"
+                       << (code == kTryAgain ? "the" : "once that is mended, the")
+                       << " same command goes on from the last checkpoint" << std::endl;
   } else {
     state_.state = "killed";
     code = kTryAgain;

@@ -257,13 +257,9 @@ Status RequestHandler::Restore(const std::string& checkpoint, std::uint64_t job_
     if (Status status = CheckFolder(checkpoint); !status.ok()) return Refuse(status);
   }
   ASSIGN_OR_RETURN(PsCore * core, Core());
-  return gate_.Replace(job_epoch, [&] {
-    {
-      MutexLock lock(mu_);
-      dense_ = nullptr;
-    }
-    return core->Restore(checkpoint, reply);
-  });
+  // The core keeps its dense layout, so `dense_` stays true: clients of an unchanged epoch, which
+  // score the best weights after they were restored, need not register again.
+  return gate_.Replace(job_epoch, [&] { return core->Restore(checkpoint, reply); });
 }
 
 Status RequestHandler::Stats(proto::PsStatsReply* reply) {

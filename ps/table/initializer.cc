@@ -17,10 +17,11 @@ class RandomInitializer : public RowInitializer {
       : kind_(kind), scale_(static_cast<float>(scale)), stream_(stream) {}
   void Fill(std::span<const std::uint64_t> keys, std::size_t dim,
             float* const* rows) const override {
-    FillRandomRows(kind_, scale_, stream_, keys, dim, rows);
+    FillRandomRows(isa_, kind_, scale_, stream_, keys, dim, rows);
   }
 
  private:
+  const Isa isa_ = BestIsa();
   const RandomKind kind_;
   const float scale_;
   const std::uint64_t stream_;

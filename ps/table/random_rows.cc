@@ -5,8 +5,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "ps/optim/isa.h"
-
 namespace cairn::ps {
 namespace {
 
@@ -111,17 +109,12 @@ CAIRN_DEFINE_KERNEL(UniformLanes, UniformBody,
                     (Lanes & lanes, std::size_t n, std::uint64_t stream, float scale, float* out),
                     (lanes, n, stream, scale, out))
 
-LaneKernel* KernelOf(RandomKind kind) {
-  static const Isa isa = BestIsa();
-  return kind == RandomKind::kNormal ? CAIRN_PICK_KERNEL(isa, NormalLanes)
-                                     : CAIRN_PICK_KERNEL(isa, UniformLanes);
-}
-
 }  // namespace
 
-void FillRandomRows(RandomKind kind, float scale, std::uint64_t stream,
+void FillRandomRows(Isa isa, RandomKind kind, float scale, std::uint64_t stream,
                     std::span<const std::uint64_t> keys, std::size_t dim, float* const* rows) {
-  LaneKernel* const kernel = KernelOf(kind);
+  LaneKernel* const kernel = kind == RandomKind::kNormal ? CAIRN_PICK_KERNEL(isa, NormalLanes)
+                                                         : CAIRN_PICK_KERNEL(isa, UniformLanes);
   const std::size_t blocks = (dim + 3) / 4;
   const std::size_t total = keys.size() * blocks;
   Lanes lanes;

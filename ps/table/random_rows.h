@@ -9,13 +9,15 @@
 #include <cstdint>
 #include <span>
 
+#include "ps/optim/isa.h"
+
 namespace cairn::ps {
 
 enum class RandomKind { kUniform, kNormal };
 
 // rows[i][j] = scale * x, x uniform in [-1, 1) or standard normal; dim floats for each key.
-// The same bits on every machine.
-void FillRandomRows(RandomKind kind, float scale, std::uint64_t stream,
+// The same bits from every instruction set; `isa` must be one that the machine has.
+void FillRandomRows(Isa isa, RandomKind kind, float scale, std::uint64_t stream,
                     std::span<const std::uint64_t> keys, std::size_t dim, float* const* rows);
 
 }  // namespace cairn::ps

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "common/rpc/channel.h"
@@ -32,8 +33,11 @@ class Control final : public GrpcJobControl {
                 request, reply);
   }
   Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) override {
+    // Numbered, so that a try whose answer was lost is answered with the same task again.
+    proto::AcquireTaskRequest numbered = request;
+    numbered.set_call(calls_.fetch_add(1) + 1);
     return Call("task", options_.call_ms, options_.try_ms + request.wait_ms(),
-                &proto::Control::Stub::AcquireTask, request, task);
+                &proto::Control::Stub::AcquireTask, numbered, task);
   }
   Status CompleteTask(const proto::CompleteTaskRequest& request) override {
     proto::CompleteTaskReply reply;
@@ -75,6 +79,7 @@ class Control final : public GrpcJobControl {
   const GrpcJobControlOptions options_;
   const std::unique_ptr<proto::Control::Stub> stub_;
   CancelToken cancel_;
+  std::atomic<std::uint64_t> calls_{0};
 };
 
 }  // namespace

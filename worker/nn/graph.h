@@ -29,6 +29,7 @@
 #include "common/base/status.h"
 #include "worker/client/ps_client.h"
 #include "worker/data/batch.h"
+#include "worker/nn/isa.h"
 
 namespace cairn {
 class ThreadPool;
@@ -127,9 +128,6 @@ struct StepResult {
   // embedding or number of the batch is not finite, the first such row.
   std::int64_t first_non_finite_row = -1;
 };
-
-// Which compute kernels to use. kBest: the fastest that this CPU can run.
-enum class Isa { kBest, kGeneric, kAvx2, kAvx512 };
 
 struct GraphOptions {
   std::size_t max_rows = 4096;  // memory is laid out for this; larger batches make it grow

@@ -6,9 +6,13 @@
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <iterator>
 #include <string>
+#include <string_view>
 
 #include "common/config/problems.h"
+#include "common/math/rng.h"
 #include "proto/config.pb.h"
 
 namespace cairn {
@@ -157,6 +161,37 @@ TEST(TextprotoReader, AgreesOnDamagedTexts) {
       }
     }
   }
+}
+
+// Random token sequences: most are wrong in some way; both readers must judge alike.
+TEST(TextprotoReader, AgreesOnRandomTokens) {
+  constexpr std::string_view kTokens[] = {
+      "name",    "seed",    "data",   "train",   "model",     "lr",    "dlf",   "layers",
+      "shuffle", "feature", "epochs", "type",    ":",         ":",     ":",     "{",
+      "}",       "{",       "}",      "<",       ">",         "[",     "]",     ",",
+      ";",       "-",       "3",      "0.5",     "'x'",       "\"y\"", "true",  "AUC",
+      "inf",     "join",    "key",    "NUMERIC", "bayes_auc", "\n",    "# c\n", "numeric"};
+  const std::uint64_t seed = 20261121;
+  int readable_texts = 0;
+  for (std::uint64_t stream = 0; stream < 40000; ++stream) {
+    Rng rng(seed, stream);
+    std::string text;
+    const std::uint64_t count = 1 + rng.NextBelow(9);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      StrAppend(text, kTokens[rng.NextBelow(std::size(kTokens))], " ");
+    }
+    proto::JobConfig expected;
+    const bool readable = TextFormatReads(text, &expected);
+    readable_texts += readable ? 1 : 0;
+    const Reading reading = Read(text);
+    ASSERT_EQ(reading.problems.empty(), readable)
+        << "seed " << seed << " stream " << stream << ": " << text << "\n"
+        << reading.problems;
+    if (readable) {
+      ASSERT_TRUE(MessageDifferencer::Equals(reading.job, expected)) << text;
+    }
+  }
+  EXPECT_GT(readable_texts, 100);
 }
 
 TEST(TextprotoReader, RemembersWhereValuesStood) {

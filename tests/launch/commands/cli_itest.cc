@@ -3,7 +3,8 @@
 //   case    = { "#" comment line } { section }
 //   section = "== " title, then lines up to the next section
 //   titles  : "file NAME"    a file that is there when the command runs
-//             "run"          the command, for /bin/sh, in a fresh folder; `cairn` is the program
+//             "run"          the command, for /bin/sh, in a fresh folder; `cairn` is the program,
+//             $SOURCE the folder of the sources
 //             "exit"         the expected exit code
 //             "stdout", "stderr"   expected output; a section that is left out means none
 //   In expected output "*" stands for any characters of a line, a line "..." for any lines.
@@ -127,7 +128,8 @@ class Cli : public testing::TestWithParam<std::string> {
 
   // Exit code of the command, run in a folder of its own beside its output.
   int Run(const std::string& command) {
-    const std::string script = StrCat("cairn() { '", CAIRN_BINARY, "' \"$@\"; }\n", command);
+    const std::string script =
+        StrCat("cairn() { '", CAIRN_BINARY, "' \"$@\"; }\nSOURCE='", CAIRN_SOURCE, "'\n", command);
     EXPECT_TRUE(WriteFileAtomically(JoinPath(folder_, "script"), script).ok());
     const int status = std::system(
         StrCat("cd '", folder_, "/work' && /bin/sh ../script </dev/null", " >../stdout 2>../stderr")

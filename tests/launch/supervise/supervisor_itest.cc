@@ -217,8 +217,11 @@ TEST(Supervisor, ProcessThatIgnoresTermAtTheEndIsKilled) {
   cluster.AddWorker(kStay);
   cluster.options().leave_grace = milliseconds(50);
   cluster.options().kill_grace = milliseconds(50);
+  cluster.Start();
+  ASSERT_TRUE(cluster.WaitUntilRunning());
   cluster.Touch("finish");
-  EXPECT_EQ(cluster.Run(), 0);
+  EXPECT_EQ(cluster.Wait(), 0);
+  ASSERT_EQ(cluster.State().process.size(), 3u);
   EXPECT_THAT(cluster.State().process[1].ended, HasSubstr("SIGKILL"));
   EXPECT_TRUE(cluster.AllGone());
 }
@@ -271,8 +274,10 @@ TEST(Supervisor, StoppedProcessesAreEndedToo) {
   cluster.AddPs(kServe);
   cluster.AddWorker("kill -STOP $$; exit 0");
   cluster.options().leave_grace = milliseconds(50);
+  cluster.Start();
+  ASSERT_TRUE(cluster.WaitUntilRunning());
   cluster.Touch("finish");
-  EXPECT_EQ(cluster.Run(), 0);
+  EXPECT_EQ(cluster.Wait(), 0);
   EXPECT_TRUE(cluster.AllGone());
 }
 

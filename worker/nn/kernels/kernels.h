@@ -1,0 +1,136 @@
+// The compute kernels of one instruction set, as a table of functions.
+//
+// All activations are in panels (worker/nn/panel.h). A kernel handles `panels` consecutive panels
+// of a block on the calling thread; none allocates, locks or fails. Pointers must not overlap
+// unless said so.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "worker/nn/gemm.h"
+#include "worker/nn/isa.h"
+#include "worker/nn/panel.h"
+
+namespace cairn::worker::nn {
+
+// Per-row products: c[m, n] (+)= sum over k of a[m, k] * b[k, n], every lane (row) on its own.
+// Element (i, j) of an operand lies at base + panel * panel_stride + (i * row + j * column) * 16.
+template <typename T>
+struct LaneOperand {
+  T* data = nullptr;
+  std::size_t panel_stride = 0;
+  std::size_t row = 0;
+  std::size_t column = 0;
+};
+template <typename T>
+struct LaneProductArgs {
+  std::size_t rows = 0, columns = 0, depth = 0;  // m, n, k
+  std::size_t panels = 0;
+  LaneOperand<const T> a;
+  LaneOperand<const T> b;
+  LaneOperand<T> c;
+  bool accumulate = false;
+};
+
+// LayerNorm over the last dimension of [tokens, dim]: y = gamma * (x - mean) * r + beta with
+// r = 1 / sqrt(biased variance + epsilon).
+template <typename T>
+struct LayerNormArgs {
+  std::size_t panels = 0, tokens = 0, dim = 0;
+  T epsilon = 0;
+  const T* in = nullptr;
+  const T* gamma = nullptr;  // [dim]
+  const T* beta = nullptr;   // [dim]
+  T* out = nullptr;          // may be `in`
+};
+// models.md 2.2. Statistics are computed again from `in`.
+template <typename T>
+struct LayerNormGradientArgs {
+  std::size_t panels = 0, tokens = 0, dim = 0;
+  T epsilon = 0;
+  const T* in = nullptr;
+  const T* gamma = nullptr;
+  const T* out_gradient = nullptr;
+  T* in_gradient = nullptr;
+  bool accumulate_input = false;
+  T* gamma_gradient = nullptr;  // [dim]
+  T* beta_gradient = nullptr;   // [dim]
+  bool accumulate_parameters = false;
+  T* workspace = nullptr;  // 2 * dim * 16 floats, 64-byte aligned
+};
+
+// Per-feature work of BatchNorm on [size] elements of `rows` rows (the last panel may be part).
+template <typename T>
+struct FeatureArgs {
+  std::size_t rows = 0, size = 0;
+  const T* in = nullptr;
+  const T* out_gradient = nullptr;
+};
+
+template <typename T>
+struct FeatureGradient {
+  const T* a = nullptr;
+  const T* dy_mean = nullptr;
+  const T* b = nullptr;
+  const T* mean = nullptr;
+};
+
+template <typename T>
+struct Kernels {
+  const char* name = "";
+
+  // Outputs are packed in tiles of this many; a packed matrix has depth * PackedOutputs floats.
+  std::size_t tile_outputs = 0;
+  // Packs tiles [first_tile, end_tile).
+  void (*pack_weights)(const WeightView<T>& weights, std::size_t first_tile, std::size_t end_tile,
+                       T* packed) = nullptr;
+  void (*mix)(const MixArgs<T>& args) = nullptr;
+  void (*mix_weight_gradient)(const MixGradientArgs<T>& args) = nullptr;
+  std::size_t (*mix_gradient_workspace)(std::size_t outputs) = nullptr;
+
+  void (*lane_product)(const LaneProductArgs<T>& args) = nullptr;
+
+  void (*layer_norm)(const LayerNormArgs<T>& args) = nullptr;
+  void (*layer_norm_gradient)(const LayerNormGradientArgs<T>& args) = nullptr;
+
+  // mean[e], and m2[e] = sum over rows of (x - mean)^2.
+  void (*feature_moments)(const FeatureArgs<T>& args, double* mean, double* m2) = nullptr;
+  // sum[e] = sum over rows of dy; dot[e] = sum of dy * (x - mean[e]).
+  void (*feature_gradient_sums)(const FeatureArgs<T>& args, const T* mean, double* sum,
+                                double* dot) = nullptr;
+  // y[e] = (x[e] - mean[e]) * scale[e] + shift[e].
+  void (*feature_affine)(const FeatureArgs<T>& args, const T* mean, const T* scale, const T* shift,
+                         T* out) = nullptr;
+  // dx[e] (+)= a[e] * (dy[e] - dy_mean[e]) + b[e] * (x[e] - mean[e]); 0 in lanes past the last row.
+  void (*feature_affine_gradient)(const FeatureArgs<T>& args, const FeatureGradient<T>& gradient,
+                                  bool accumulate, T* in_gradient) = nullptr;
+
+  // Element by element over n contiguous values; out may be an input.
+  void (*relu)(const T* in, std::size_t n, T* out) = nullptr;
+  // dx (+)= dy where in > 0.
+  void (*relu_gradient)(const T* in, const T* out_gradient, std::size_t n, bool accumulate,
+                        T* in_gradient) = nullptr;
+  void (*add)(const T* a, const T* b, std::size_t n, T* out) = nullptr;
+  // [panels][size][16]: out (+)= in * mask / (1 - p), the mask a function of (row_keys, element):
+  // row_keys [panels * 16] are 32-bit hashes of (seed, step, op, row).
+  void (*dropout)(const T* in, const std::uint32_t* row_keys, std::size_t panels, std::size_t size,
+                  float rate, bool accumulate, T* out) = nullptr;
+};
+
+// kBest gives the fastest set that this CPU can run; null if it cannot run `isa`. For double there
+// is only the generic set, which is returned for every `isa` that the CPU can run.
+template <typename T>
+const Kernels<T>* FindKernels(Isa isa);
+
+constexpr std::size_t RoundUp(std::size_t n, std::size_t unit) {
+  return (n + unit - 1) / unit * unit;
+}
+
+// Floats of a packed weight matrix.
+template <typename T>
+std::size_t PackedFloats(const Kernels<T>& kernels, std::size_t depth, std::size_t outputs) {
+  return depth * RoundUp(outputs, kernels.tile_outputs);
+}
+
+}  // namespace cairn::worker::nn

@@ -1,0 +1,20 @@
+// Products with weight matrices.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "worker/nn/graph.h"
+
+namespace cairn::worker::nn {
+
+// y = x W + b for x flattened to a row vector: weight [x.Size(), outputs], bias [outputs] or none;
+// y: [outputs].
+Result<Tensor> Linear(GraphBuilder& graph, std::string name, const Tensor& x,
+                      const Parameter& weight, const std::optional<Parameter>& bias);
+
+// Y = W^T X: mixes tokens. x: [tokens, dim], weight [tokens, outputs]; y: [outputs, dim].
+Result<Tensor> MixTokens(GraphBuilder& graph, std::string name, const Tensor& x,
+                         const Parameter& weight);
+
+}  // namespace cairn::worker::nn

@@ -1,0 +1,29 @@
+// Normalisation. Equations: models.md 1.2, 2.2, 2.3.
+#pragma once
+
+#include <string>
+
+#include "worker/nn/graph.h"
+
+namespace cairn::worker::nn {
+
+inline constexpr double kNormEpsilon = 1e-5;  // inside the square root
+
+// y = gamma * (x - mean) / sqrt(biased variance + epsilon) + beta, over the last dimension of x:
+// gamma and beta [last dimension]. Reshape x to one dimension to normalise all of it.
+Result<Tensor> LayerNorm(GraphBuilder& graph, std::string name, const Tensor& x,
+                         const Parameter& gamma, const Parameter& beta);
+
+// The same for each feature over the rows of the batch, in training; with the running statistics in
+// evaluation. All parameters [x.Size()]. The "gradients" of the statistics are the batch's mean and
+// unbiased variance (biased for a batch of one row, whose unbiased variance does not exist).
+struct BatchNormParameters {
+  Parameter gamma;
+  Parameter beta;
+  Parameter running_mean;
+  Parameter running_variance;
+};
+Result<Tensor> BatchNorm(GraphBuilder& graph, std::string name, const Tensor& x,
+                         const BatchNormParameters& parameters);
+
+}  // namespace cairn::worker::nn
