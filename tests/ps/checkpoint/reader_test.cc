@@ -173,7 +173,8 @@ TEST_F(ShardReaderTest, RecordsOfAnotherSizeOrPlaceAreDataLoss) {
       {KeyText({slot, 0, key}), std::string(33, 'x')},   // long
       {KeyText({other, 0, key}), std::string(32, 'x')},  // wrong slot
       {KeyText({slot, 2, key}), std::string(32, 'x')},   // no such table
-      {std::string(11, 0), std::string(32, 'x')},
+      {std::string(11, 0), std::string(32, 'x')},        // no key
+      {"beyond the last slot", std::string(32, 'x')},
   };
   for (const auto& record : bad) {
     std::filesystem::remove_all(folder_ + "/live");
