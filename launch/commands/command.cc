@@ -24,6 +24,7 @@ constexpr Command kCommands[] = {
     {"cluster", "run a job as processes, look at it, stop it", &RunCluster},
     {"config", "check or print a job file; print every default", &RunConfig},
     {"coordinator", "cluster role: hands out rows, runs checkpoints", &RunCoordinator},
+    {"data", "make synthetic data with a planted truth", &RunData},
     {"inspect", "look into a checkpoint, or verify it", &RunInspect},
     {"ps", "cluster role: a parameter server", &RunPs},
     {"train", "train a job in this process", &RunTrain},
