@@ -24,6 +24,7 @@ constexpr Command kCommands[] = {
     {"cluster", "run a job as processes, look at it, stop it", &RunCluster},
     {"config", "check or print a job file; print every default", &RunConfig},
     {"coordinator", "cluster role: hands out rows, runs checkpoints", &RunCoordinator},
+    {"data", "make synthetic click data", &RunData},
     {"eval", "AUC and log loss of a checkpoint on a data set", &RunEval},
     {"inspect", "look into a checkpoint, or verify it", &RunInspect},
     {"predict", "probabilities of rows, by a checkpoint", &RunPredict},

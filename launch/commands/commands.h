@@ -8,6 +8,7 @@ namespace cairn::launch {
 int RunCluster(int argc, char** argv);
 int RunConfig(int argc, char** argv);
 int RunCoordinator(int argc, char** argv);
+int RunData(int argc, char** argv);
 int RunEval(int argc, char** argv);
 int RunInspect(int argc, char** argv);
 int RunPredict(int argc, char** argv);

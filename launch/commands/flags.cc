@@ -58,6 +58,11 @@ std::pair<std::string, std::string> SplitDescription(const google::CommandLineFl
   return {info.type == "string" ? "TEXT" : "NUMBER", text};
 }
 
+// gflags keeps doubles with 17 digits: 1.1000000000000001 is shown as 1.1.
+std::string ShownDefault(const google::CommandLineFlagInfo& info) {
+  return info.type == "double" ? StrCat(std::stod(info.default_value)) : info.default_value;
+}
+
 void PrintHelp(const Usage& usage) {
   std::cout << "Examples:\n" << usage.examples << "\nUsage: " << usage.command;
   if (!usage.arguments.empty()) std::cout << " " << usage.arguments;
@@ -70,7 +75,7 @@ void PrintHelp(const Usage& usage) {
     constexpr std::size_t kColumn = 26;
     left.append(left.size() < kColumn ? kColumn - left.size() : 2, ' ');
     std::cout << left << text;
-    if (!info.default_value.empty()) std::cout << " (default: " << info.default_value << ")";
+    if (!info.default_value.empty()) std::cout << " (default: " << ShownDefault(info) << ")";
     std::cout << "\n";
   }
   std::cout << "  --help                  print this\n" << std::flush;

@@ -197,7 +197,7 @@ Result<double> TruthValue(const std::string& truth, const std::string& name) {
   const std::string prefix = StrCat("\n", name, ": ");
   const std::size_t at = truth.find(prefix);
   if (at == std::string::npos)
-    return absl::NotFoundError(StrCat("the truth has no line '", name, ":'"));
+    return absl::NotFoundError(StrCat("the truth has no line \"", name, ":\""));
   return std::strtod(truth.c_str() + at + prefix.size(), nullptr);
 }
 

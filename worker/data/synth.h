@@ -19,7 +19,7 @@ namespace cairn::worker {
 
 struct SynthConfig {
   SynthTruthConfig truth;
-  std::uint64_t rows = 300000;
+  std::uint64_t rows = 500000;
   std::uint64_t valid_rows = 30000;
   std::uint64_t test_rows = 50000;
   std::uint32_t shards = 1;  // of the training rows, 1 to 99999
