@@ -194,7 +194,7 @@ void Supervisor::SignalAll(int signal) {
 void Supervisor::EndAll() {
   SignalAll(SIGTERM);
   SignalAll(SIGCONT);  // a stopped process cannot leave
-  Enter(Phase::kEnding, options_.kill_grace);
+  Enter(Phase::kEnding, failures_.empty() ? options_.kill_grace : options_.failed_grace);
 }
 
 void Supervisor::KillAll() {
@@ -260,7 +260,8 @@ void Supervisor::Reap() {
 
 void Supervisor::OnExit(Child& child, const ProcessExit& exit) {
   const std::size_t index = static_cast<std::size_t>(&child - children_.data());
-  state_.process[index].ended = DescribeExit(exit);
+  const bool was_told = orderly_code_.has_value() && IsStopCode(exit.code);
+  state_.process[index].ended = was_told ? "left when told to" : DescribeExit(exit);
   state_.process[index].seconds = SecondsBetween(child.started, Clock::now());
   SaveState();
   if (index == 0) {
@@ -296,7 +297,10 @@ void Supervisor::OnExit(Child& child, const ProcessExit& exit) {
 
 void Supervisor::OnCoordinatorExit(const ProcessExit& exit) {
   has_coordinator_ended_ = true;
-  const bool is_orderly = exit.signal == 0 && (exit.code == 0 || IsStopCode(exit.code));
+  // SIGTERM kills a coordinator that has not come as far as to handle it: nothing was begun.
+  const bool is_early = phase_ == Phase::kStopping && exit.signal == SIGTERM;
+  const bool is_orderly =
+      is_early || (exit.signal == 0 && (exit.code == 0 || IsStopCode(exit.code)));
   if (phase_ == Phase::kEnding || phase_ == Phase::kKilling) {
     // The job may have come to its end all the same; a stop code only says that it was told twice.
     if (exit.signal == 0 && exit.code == 0 && failures_.empty()) orderly_code_ = 0;
@@ -306,7 +310,7 @@ void Supervisor::OnCoordinatorExit(const ProcessExit& exit) {
     Fail(children_[0], exit, "");
     return;
   }
-  orderly_code_ = exit.code;
+  orderly_code_ = is_early ? 128 + SIGTERM : exit.code;
   // Servers serve until they are told to leave; workers were told by the coordinator.
   for (const Child& child : children_) {
     if (child.is_alive && child.spec.role == "ps") kill(child.pid, SIGTERM);
