@@ -19,7 +19,8 @@ constexpr std::size_t kRowsAhead = 32;
 constexpr std::size_t kMaxPrefetchBytes = 512;
 
 template <int kForWrite>
-void Prefetch(const std::byte* begin, std::size_t bytes) {
+void Prefetch(const void* memory, std::size_t bytes) {
+  const auto* const begin = static_cast<const std::byte*>(memory);
   for (std::size_t i = 0; i < std::min(bytes, kMaxPrefetchBytes); i += 64) {
     __builtin_prefetch(begin + i, kForWrite);
   }
@@ -165,7 +166,10 @@ void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group
     MakeAbsentRows(stripe, keys, rows);
     WithPrefetch(
         keys.size(),
-        [&](std::size_t i) { Prefetch<1>(arena_.Row(rows[i]), layout_.RecordBytes()); },
+        [&](std::size_t i) {
+          Prefetch<0>(gradients + std::size_t{keys[i].position} * dim, dim * sizeof(float));
+          Prefetch<1>(arena_.Row(rows[i]), layout_.RecordBytes());
+        },
         [&](std::size_t i) {
           std::byte* const row = arena_.Row(rows[i]);
           const RowMetadata metadata = NextMetadata(layout_.Metadata(row), step);
