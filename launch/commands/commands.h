@@ -8,7 +8,10 @@ namespace cairn::launch {
 int RunCluster(int argc, char** argv);
 int RunConfig(int argc, char** argv);
 int RunCoordinator(int argc, char** argv);
+int RunData(int argc, char** argv);
+int RunEval(int argc, char** argv);
 int RunInspect(int argc, char** argv);
+int RunPredict(int argc, char** argv);
 int RunPs(int argc, char** argv);
 int RunTrain(int argc, char** argv);
 int RunWorker(int argc, char** argv);

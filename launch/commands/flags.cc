@@ -58,6 +58,11 @@ std::pair<std::string, std::string> SplitDescription(const google::CommandLineFl
   return {info.type == "string" ? "TEXT" : "NUMBER", text};
 }
 
+// gflags keeps doubles with 17 digits: 1.1000000000000001 is shown as 1.1.
+std::string ShownDefault(const google::CommandLineFlagInfo& info) {
+  return info.type == "double" ? StrCat(std::stod(info.default_value)) : info.default_value;
+}
+
 void PrintHelp(const Usage& usage) {
   std::cout << "Examples:\n" << usage.examples << "\nUsage: " << usage.command;
   if (!usage.arguments.empty()) std::cout << " " << usage.arguments;
@@ -70,7 +75,7 @@ void PrintHelp(const Usage& usage) {
     constexpr std::size_t kColumn = 26;
     left.append(left.size() < kColumn ? kColumn - left.size() : 2, ' ');
     std::cout << left << text;
-    if (!info.default_value.empty()) std::cout << " (default: " << info.default_value << ")";
+    if (!info.default_value.empty()) std::cout << " (default: " << ShownDefault(info) << ")";
     std::cout << "\n";
   }
   std::cout << "  --help                  print this\n" << std::flush;
@@ -186,6 +191,24 @@ std::optional<int> ParseFlags(const Usage& usage, int* argc, char*** argv) {
 }
 
 std::span<const std::string> Overrides() { return MutableOverrides(); }
+
+std::string InputOverride(std::string_view files) {
+  std::string list;
+  while (!files.empty()) {
+    const std::size_t comma = files.find(',');
+    const std::string_view name = files.substr(0, comma);
+    if (!name.empty()) {
+      StrAppend(list, list.empty() ? "" : ", ", '"');
+      for (const char c : name) {
+        if (c == '"' || c == '\\') list.push_back('\\');
+        list.push_back(c);
+      }
+      list.push_back('"');
+    }
+    files = comma == std::string_view::npos ? std::string_view() : files.substr(comma + 1);
+  }
+  return StrCat("data.test=[", list, "]");
+}
 
 int UsageError(const Usage& usage, std::string_view message) {
   std::cerr << usage.command << ": " << message << "\n`" << usage.command

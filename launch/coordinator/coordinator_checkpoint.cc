@@ -73,7 +73,7 @@ Status CoordinatorImpl::WriteCheckpoint(const std::string& name, bool is_best) {
   const Status pruned =
       PruneCheckpoints(checkpoints_folder_, job_.checkpoint().keep(), state.best_checkpoint());
   if (!pruned.ok()) LOG(WARNING) << "old checkpoints stay: " << pruned.message();
-  if (options_.observer != nullptr) options_.observer->OnCheckpoint(CheckpointPath(name));
+  if (options_.observer != nullptr) options_.observer->OnCheckpoint(ShownPath(name));
   return OkStatus();
 }
 

@@ -226,8 +226,13 @@ Result<std::unique_ptr<RowStore>> OpenRocksStore(const std::string& folder,
   rocksdb::DB* raw = nullptr;
   rocksdb::Status status;
   if (wanted.read_only) {
+    // RocksDB would make the folder.
+    if (!PathExists(JoinPath(folder, "CURRENT"))) {
+      return absl::DataLossError(StrCat("database ", folder, " has no file CURRENT"));
+    }
     status = rocksdb::DB::OpenForReadOnly(options, folder, families, &handles, &raw);
   } else {
+    RETURN_IF_ERROR(MakeFolders(folder));
     RETURN_IF_ERROR(CheckFreeSpace(folder, 0, wanted.reserve_bytes));
     status = rocksdb::DB::Open(options, folder, families, &handles, &raw);
   }
