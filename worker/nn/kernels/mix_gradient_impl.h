@@ -86,7 +86,8 @@ template <typename T, std::size_t ROWS>
     // The column after the next one, or the next rows of the first columns.
     const std::size_t ahead = c + 2 < columns ? c + 2 : c + 2 - columns;
     const T* next = args.in + (first + ahead) / args.columns * args.in_stride +
-                    (first + ahead) % args.columns * kLanes + (k + (c + 2 < columns ? 0 : ROWS)) * row;
+                    (first + ahead) % args.columns * kLanes +
+                    (k + (c + 2 < columns ? 0 : ROWS)) * row;
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < ROWS; ++i) __builtin_prefetch(next + i * row);
     for (std::size_t lane = 0; lane < kLanes; ++lane) {

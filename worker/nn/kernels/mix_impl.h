@@ -41,12 +41,12 @@ void PackWeights(const WeightView<T>& weights, std::size_t first_tile, std::size
   }
 }
 
-// out[v] + i * row: vector v of output i. b: [depth][NV] vectors. `a` of the next tile follows: it is
-// fetched into the first-level cache meanwhile.
+// out[v] + i * row: vector v of output i. b: [depth][NV] vectors. `a` of the next tile follows: it
+// is fetched into the first-level cache meanwhile.
 template <typename T, std::size_t NV>
-[[gnu::always_inline]] inline void MixTile(std::size_t depth, const T* a, const T* b,
-                                           T* const* out, std::size_t row, std::size_t valid,
-                                           const T* bias, bool accumulate) {
+[[gnu::always_inline]] inline void MixTile(std::size_t depth, const T* a, const T* b, T* const* out,
+                                           std::size_t row, std::size_t valid, const T* bias,
+                                           bool accumulate) {
   Vec<T> sum[kTile][NV] = {};
   const std::size_t ahead = depth * kTile;
 #pragma GCC unroll 8
@@ -102,8 +102,8 @@ void MixStrip(const MixArgs<T>& args, std::size_t first, std::size_t k0, std::si
     for (std::size_t k = 0; k < depth; ++k)
       Store(strip + (k * NV + v) * kWidth<T>, Load(in + k * row));
     out[v] = args.out + VectorOffset<T>(first + v, args.columns, args.out_stride) + m0 * row;
-    next[v] = args.in + VectorOffset<T>(next_first + v, args.columns, args.in_stride) +
-              next_k0 * row;
+    next[v] =
+        args.in + VectorOffset<T>(next_first + v, args.columns, args.in_stride) + next_k0 * row;
   }
   const bool accumulate = args.accumulate || k0 > 0;
   const std::size_t padded = (args.outputs + kTile - 1) / kTile * kTile;
