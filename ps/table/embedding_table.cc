@@ -207,19 +207,30 @@ std::uint32_t EmbeddingTable::NewRow(Stripe& stripe, std::uint64_t key, std::uin
   return row;
 }
 
-void EmbeddingTable::Load(std::uint64_t key, const void* record, bool dirty) {
-  const std::uint64_t mixed = MixedKey(key);
-  const IndexedKey indexed{key, static_cast<std::uint32_t>(mixed), 0};
-  Stripe& stripe = *stripes_[StripeOf(mixed)];
-  WriteLock lock(stripe.lock);
-  std::uint32_t row = KeyIndex::kNoRow;
-  if (dirty) {
-    stripe.index.FindAndMark({&indexed, 1}, &row);
-  } else {
-    stripe.index.Find({&indexed, 1}, &row);
+void EmbeddingTable::Load(const KeyGroups& keys, const std::byte* records, bool dirty) {
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    const auto group = keys.Group(s);
+    if (!group.empty()) LoadGroup(*stripes_[s], group, records, dirty);
   }
-  if (row == KeyIndex::kNoRow) row = NewRow(stripe, key, indexed.hash, dirty);
-  std::memcpy(arena_.Row(row), record, layout_.RecordBytes());
+}
+
+void EmbeddingTable::LoadGroup(Stripe& stripe, std::span<const IndexedKey> group,
+                               const std::byte* records, bool dirty) {
+  std::uint32_t rows[kBatch];
+  WriteLock lock(stripe.lock);
+  for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+    const auto keys = group.first(std::min(kBatch, group.size()));
+    if (dirty) {
+      stripe.index.FindAndMark(keys, rows);
+    } else {
+      stripe.index.Find(keys, rows);
+    }
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (rows[i] == KeyIndex::kNoRow) rows[i] = NewRow(stripe, keys[i].key, keys[i].hash, dirty);
+      std::memcpy(arena_.Row(rows[i]), records + keys[i].position * layout_.RecordBytes(),
+                  layout_.RecordBytes());
+    }
+  }
 }
 
 void EmbeddingTable::ForEachRow(

@@ -65,8 +65,9 @@ class EmbeddingTable {
   void Push(const KeyGroups& keys, const float* gradients, float learning_rate_scale,
             std::uint64_t step);
 
-  // Adds or replaces a row by a stored record of layout().RecordBytes() bytes, of any alignment.
-  void Load(std::uint64_t key, const void* record, bool dirty);
+  // Adds or replaces rows by stored records: layout().RecordBytes() bytes at
+  // records + position * layout().RecordBytes() for each key, of any alignment.
+  void Load(const KeyGroups& keys, const std::byte* records, bool dirty);
 
   // visit(key, record) for each row, or each one that changed since MarkAllClean; in no order.
   void ForEachRow(const std::function<void(std::uint64_t, const std::byte*)>& visit) const;
@@ -88,6 +89,8 @@ class EmbeddingTable {
   void PushGroup(Stripe& stripe, std::span<const IndexedKey> group, const float* gradients,
                  float learning_rate_scale, std::uint64_t step);
   void MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys, std::uint32_t* rows);
+  void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
+                 bool dirty);
   std::uint32_t NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash, bool dirty);
 
   const std::string name_;

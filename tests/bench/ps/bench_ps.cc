@@ -24,8 +24,11 @@
 
 #include <glog/logging.h>
 
+#include "common/io/checksum.h"
+#include "common/io/file.h"
 #include "common/math/rng.h"
 #include "google/protobuf/text_format.h"
+#include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"
 #include "proto/ps_service.pb.h"
 #include "ps/optim/isa.h"
@@ -43,6 +46,12 @@ double CpuSeconds() {
   timespec t;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+double CpuSecondsOf(const std::function<void()>& run) {
+  const double start = CpuSeconds();
+  run();
+  return CpuSeconds() - start;
 }
 
 // Ranks 0 .. n-1 with probability proportional to (rank + 1)^-s, s != 1: by inversion of the
@@ -211,12 +220,54 @@ class Bench {
     std::printf("RESULT pull_absent=%.1f M rows/s\n", Median(rates) / 1e6);
   }
 
+  // A snapshot of all rows, one after a request's worth of pushes, and the way back.
+  void RunSnapshots(const std::string& folder) {
+    const double rows = static_cast<double>(population_.key_of_rank.size());
+    const std::string checkpoint = folder + "/checkpoint";
+    CHECK(MakeFolders(checkpoint).ok());
+    proto::CheckpointManifest manifest;
+    const double full = CpuSecondsOf([&] { Snapshot(checkpoint, "ps-0000", &manifest); });
+    std::printf("RESULT snapshot_full=%.2f M rows/s\n", rows / full / 1e6);
+    Push({population_.key_of_rank.data(), kRequestKeys}, gradients_.data());
+    proto::CheckpointManifest second;
+    const double small = CpuSecondsOf([&] { Snapshot(folder, "second", &second); });
+    std::printf("RESULT snapshot_after_20k_rows=%.0f ms of CPU\n", small * 1e3);
+    std::string text;
+    CHECK(google::protobuf::TextFormat::PrintToString(manifest, &text));
+    CHECK(WriteFileAtomically(checkpoint + "/MANIFEST.textproto", SealText(text)).ok());
+    proto::RestoreReply reply;
+    const double back = CpuSecondsOf([&] {
+      const Status restored = core_->Restore(checkpoint, &reply);
+      CHECK(restored.ok()) << restored;
+    });
+    CHECK_EQ(reply.rows(), population_.key_of_rank.size());
+    std::printf("RESULT restore=%.2f M rows/s\n", rows / back / 1e6);
+  }
+
  private:
   static constexpr std::size_t kArrayStride = 2 * kDim;  // floats: value and Adagrad's sums
 
   void Push(std::span<const std::uint64_t> keys, const float* gradients) {
     const RowsUpdate update{0, keys, gradients};
     CHECK(core_->Push({&update, 1}, {}, {}, 1).ok());
+  }
+
+  void Snapshot(const std::string& parent, const std::string& name,
+                proto::CheckpointManifest* manifest) {
+    proto::SnapshotReply reply;
+    const Status written = core_->Snapshot(parent + "/" + name, &reply);
+    CHECK(written.ok()) << written;
+    *manifest->add_shard() = reply.shard();
+    manifest->mutable_shard(0)->set_folder(name);
+    for (proto::FileEntry file : reply.file()) {
+      file.set_path(name + "/" + file.path());
+      *manifest->add_file() = file;
+    }
+    proto::TableEntry* const table = manifest->add_table();
+    table->set_name("t");
+    table->set_dim(kDim);
+    table->set_optimizer("adagrad");
+    table->set_state_floats(kDim);
   }
 
   // All rows once, in the order of their places.
@@ -288,6 +339,7 @@ int Main(int argc, char** argv) {
     const Zipf zipf(1.05, rows);
     const auto skewed = bench.Run("zipf", [&](Rng& rng) { return zipf.Next(rng); });
     bench.RunAbsent();
+    bench.RunSnapshots(folder);
     std::printf("RESULT pull_vs_limit=%.3f\n", std::min(uniform.first, skewed.first));
     std::printf("RESULT push_vs_limit=%.3f\n", std::min(uniform.second, skewed.second));
   }
