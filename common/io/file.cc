@@ -206,9 +206,15 @@ Result<std::string> ReadFile(const std::string& path) {
 
 Status WriteFileAtomically(const std::string& path, std::string_view content) {
   RETURN_IF_ERROR(CheckNoNul(path));
-  const std::string temporary = TemporaryName(path);
-  RETURN_IF_ERROR(WriteNewFile(temporary, [&](const auto& write) { return write(content); }),
-                  "cannot write ", path);
+  // A name may be taken by what a crashed process with our number left behind: take the next.
+  std::string temporary;
+  Status written = absl::AlreadyExistsError("");
+  constexpr int kMostNames = 10000;
+  for (int i = 0; i < kMostNames && written.code() == absl::StatusCode::kAlreadyExists; ++i) {
+    temporary = TemporaryName(path);
+    written = WriteNewFile(temporary, [&](const auto& write) { return write(content); });
+  }
+  RETURN_IF_ERROR(written, "cannot write ", path);
   TemporaryFile guard(temporary);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus("replace", path, errno);
   guard.Keep();

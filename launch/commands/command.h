@@ -1,5 +1,5 @@
-// The subcommands of `cairn`. Each is one file of this folder with a function Run...; the catalogue
-// is command.cc.
+// The subcommands of `cairn`. Each is one file of this folder with a function Run... declared in
+// commands.h; the catalogue is command.cc.
 #pragma once
 
 #include <span>
@@ -15,8 +15,12 @@ struct Command {
   int (*run)(int argc, char** argv);
 };
 
-// Picks the subcommand from argv[1], runs it and returns its exit code; prints help for none,
-// "help" or "--help".
+// Sorted by name.
+std::span<const Command> Commands();
+
+// Picks the subcommand from argv[1], runs it and returns its exit code. Prints help for none,
+// "help" or "--help" (0), the version for "--version" (0); an unknown one is an error (2). Standard
+// output that cannot be written is an error (138), but a reader that has seen enough is not.
 int RunCairn(int argc, char** argv);
 
 }  // namespace cairn::launch

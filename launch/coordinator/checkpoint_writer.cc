@@ -106,7 +106,7 @@ Status CheckpointWriter::Seal(const proto::JobConfig& job, const proto::TrainSta
                               std::span<const proto::SnapshotReply> shards,
                               std::int64_t created_unix_s, std::string_view program) {
   proto::CheckpointManifest manifest;
-  manifest.set_format_version(kCheckpointFormatVersion);
+  manifest.set_format_version(ps::kCheckpointFormatVersion);
   manifest.set_job_name(job.name());
   manifest.set_seed(job.seed());
   manifest.set_created_unix_s(created_unix_s);

@@ -83,22 +83,10 @@ Result<std::string> ResolveCheckpoint(const std::string& path) {
 }
 
 Status ReadManifest(const std::string& checkpoint, proto::CheckpointManifest* manifest) {
-  const std::string path = JoinPath(checkpoint, kManifestFile);
-  Result<std::string> body = OpenSealedText(path);
-  if (absl::IsNotFound(body.status()) && IsFolder(checkpoint)) {
-    return absl::DataLossError(StrCat(path, " is missing"));
-  }
-  RETURN_IF_ERROR(body.status());
   manifest->Clear();
-  if (!google::protobuf::TextFormat::ParseFromString(*body, manifest)) {
-    return absl::DataLossError(StrCat(path, " is not a checkpoint manifest"));
-  }
-  if (manifest->format_version() > kCheckpointFormatVersion) {
-    return absl::FailedPreconditionError(
-        StrCat(path, " has format version ", manifest->format_version(),
-               "; this program reads up to ", kCheckpointFormatVersion));
-  }
-  return OkStatus();
+  const Status status = ps::ReadManifest(checkpoint, manifest);
+  if (!absl::IsNotFound(status) || !IsFolder(checkpoint)) return status;
+  return absl::DataLossError(StrCat(JoinPath(checkpoint, kManifestFile), " is missing"));
 }
 
 Status ReadCheckpointJob(const std::string& checkpoint, proto::JobConfig* job) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "ps/checkpoint/manifest.h"
 
 namespace cairn::proto {
 class CheckpointManifest;
@@ -28,15 +29,12 @@ class JobConfig;
 namespace cairn::launch {
 
 inline constexpr std::string_view kCheckpointsFolder = "checkpoints";
-inline constexpr std::string_view kManifestFile = "MANIFEST.textproto";
+using ps::kManifestFile;
 inline constexpr std::string_view kJobFile = "job.textproto";
 inline constexpr std::string_view kLatestFile = "LATEST";
 inline constexpr std::string_view kBestFile = "BEST";
 inline constexpr std::string_view kTemporaryPrefix = ".tmp-";
 inline constexpr std::string_view kFinalSuffix = "-final";
-// Largest major format version that this program reads; the one that it writes.
-inline constexpr unsigned kCheckpointFormatVersion = 1;
-
 // The checkpoint's folder for what a user may name: a checkpoint, a "checkpoints" folder or a run
 // directory. For the last two: the one that LATEST names; without a LATEST, the newest one (a run
 // that died before its first LATEST). DataLoss for a damaged LATEST or one that names nothing.
@@ -49,7 +47,8 @@ Result<std::vector<std::string>> ListCheckpoints(const std::string& path);
 // The name in `checkpoints_folder`/`pointer` (LATEST or BEST). NotFound without such a file.
 Result<std::string> ReadPointer(const std::string& checkpoints_folder, std::string_view pointer);
 
-// The manifest of a checkpoint's folder. Checks its seal and version, not the files it lists.
+// The manifest of a checkpoint's folder, as ps::ReadManifest checks it: seal, version, and that its
+// entries do not contradict each other; not the files it lists.
 Status ReadManifest(const std::string& checkpoint, proto::CheckpointManifest* manifest);
 
 // The effective job that a checkpoint was written by. Checks its size and checksum.
@@ -62,8 +61,8 @@ struct CheckpointProblem {
 };
 
 // Reads every byte below `path` (as ResolveCheckpoint takes it) and compares it with the manifest:
-// missing, extra, linked, resized and altered files, the manifest's seal, shards that do not cover
-// every slot once, an inconsistent training state. For a run directory or "checkpoints" folder:
+// missing, extra, linked, resized and altered files, the manifest's seal and contradictions, an
+// inconsistent training state. For a run directory or "checkpoints" folder:
 // LATEST, BEST and every checkpoint. Goes on after a problem; empty when sound. The only error
 // besides the list is NotFound.
 Result<std::vector<CheckpointProblem>> VerifyCheckpoint(const std::string& path);

@@ -34,6 +34,8 @@ std::string Print(const proto::JobConfig& job) {
 
 CoordinatorOptions WithDefaults(CoordinatorOptions options) {
   if (!options.clock_s) options.clock_s = SteadySeconds;
+  // Members in this process live and die with it.
+  if (options.lost_s < 0) options.lost_s = options.ps.empty() ? 120 : 0;
   if (!options.ps.empty()) options.ps_count = static_cast<std::uint32_t>(options.ps.size());
   return options;
 }
@@ -82,6 +84,10 @@ std::string CoordinatorImpl::CheckpointPath(std::string_view name) const {
   return JoinPath(checkpoints_folder_, name);
 }
 
+std::string CoordinatorImpl::ShownPath(std::string_view name) const {
+  return JoinPath(JoinPath(options_.run_dir, kCheckpointsFolder), name);
+}
+
 Status CoordinatorImpl::Load() {
   RETURN_IF_ERROR(RemoveLeftovers(checkpoints_folder_));
   RETURN_IF_ERROR(MakeFolders(checkpoints_folder_));
@@ -119,10 +125,7 @@ void CoordinatorImpl::FillResult(JobResult* result) const {
   }
   result->bayes_auc = BayesAuc(job_);
   result->run_dir = options_.run_dir;
-  if (!latest_checkpoint_.empty()) {
-    result->checkpoint =
-        JoinPath(JoinPath(options_.run_dir, kCheckpointsFolder), latest_checkpoint_);
-  }
+  if (!latest_checkpoint_.empty()) result->checkpoint = ShownPath(latest_checkpoint_);
   if (state_.has_test()) result->test = QualityOf(state_.test());
   if (job_.data().valid_size() > 0 && state_.best_epoch() < result->epochs) {
     const proto::EpochRecord& best = state_.history(static_cast<int>(state_.best_epoch()));

@@ -95,10 +95,11 @@ struct CoordinatorOptions {
   std::function<double()> clock_s;
   JobObserver* observer = nullptr;  // outlives the core
   double progress_every_s = 10;
-  std::string program = "cairn";  // name and version, for manifests
+  std::string program = {};  // name and version, for manifests; empty: this program's
 
   double silent_s = 10;        // a worker that has not called for so long is named in the log,
-  double lost_s = 120;         // and for so long: its leases are handed out again
+  double lost_s = -1;          // and for so long: its leases are handed out again; 0: never;
+                               // negative: 120 where servers join, never where they are built in
   double member_wait_s = 300;  // the job fails when servers, or any worker, are missing for so long
   double stop_wait_s = 60;     // RequestStop gives up on leases that are out after so long
 };
@@ -141,12 +142,13 @@ class CoordinatorCore {
   virtual Status JoinWorker(const proto::JoinWorkerRequest& request, std::uint32_t wait_ms,
                             proto::JoinWorkerReply* reply) = 0;
 
-  // As worker::JobControl. Aborted for an incarnation that is not the worker's latest, or was given
-  // up as lost.
+  // As worker::JobControl; AcquireTask waits at most 10 s. Aborted for an incarnation that is not
+  // the worker's latest, or was given up as lost.
   virtual Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) = 0;
   virtual Status CompleteTask(const proto::CompleteTaskRequest& request) = 0;
 
-  // The job fails with this error, if nothing failed before. who: "worker 1", "ps 0".
+  // The job fails with this error, if nothing failed before. who: "worker 1", "ps 0", put before
+  // the message; empty in a single process.
   virtual void ReportFailure(std::string_view who, const Status& status) = 0;
 
   // Orderly stop: no more leases, a checkpoint, everybody leaves. Returns at once; from any thread,

@@ -1,7 +1,8 @@
 // The one implementation of CoordinatorCore. Internal to launch/coordinator.
-//   coordinator_core.cc     Make: the run directory and the state to go on from; result
-//   coordinator_members.cc  what servers and workers call
-//   coordinator_run.cc      Run: the script of the job
+//   coordinator_core.cc        Make: the run directory and the state to go on from; result
+//   coordinator_members.cc     what servers and workers call
+//   coordinator_run.cc         Run: the script of the job
+//   coordinator_checkpoint.cc  what the script has the servers do
 #pragma once
 
 #include <map>
@@ -65,6 +66,8 @@ class CoordinatorImpl final : public CoordinatorCore {
     bool was_told_silent = false;
     bool is_lost = false;
     bool has_left = false;
+    // Tasks that are out, by the call that got them; for calls that may be sent again.
+    std::map<std::uint64_t, proto::Task> task_of_call;
   };
   // One walk over a data set.
   struct Pass {
@@ -86,11 +89,12 @@ class CoordinatorImpl final : public CoordinatorCore {
   // coordinator_core.cc
   double Now() const { return options_.clock_s(); }
   std::string CheckpointPath(std::string_view name) const;  // absolute
+  std::string ShownPath(std::string_view name) const;  // of a checkpoint, below run_dir as given
   void FillResult(JobResult* result) const REQUIRES(mu_);
 
   // coordinator_members.cc
   Status CheckIncarnation(std::uint32_t worker, std::uint64_t incarnation) REQUIRES(mu_);
-  bool TryAssign(std::uint32_t worker, proto::Task* task) REQUIRES(mu_);
+  bool TryAssign(const proto::AcquireTaskRequest& request, proto::Task* task) REQUIRES(mu_);
   Status TakeScores(const proto::CompleteTaskRequest& request, const Lease& lease) REQUIRES(mu_);
   void CountTrained(const proto::CompleteTaskRequest& request) REQUIRES(mu_);
   Status CheckBadRows() REQUIRES(mu_);
@@ -105,8 +109,8 @@ class CoordinatorImpl final : public CoordinatorCore {
   // coordinator_run.cc
   Result<Next> RunScript();
   Result<Next> AwaitServers();
-  Status RestoreServers(const std::string& checkpoint);
   Result<Next> TrainEpoch();
+  Result<Next> EndTrainPass() REQUIRES(mu_);
   Result<Next> PauseAndCheckpoint(bool is_stopping);
   Result<Next> EvaluateEpoch();
   Result<Next> Evaluate(proto::DataSplit split, proto::Metrics* metrics);
@@ -122,6 +126,9 @@ class CoordinatorImpl final : public CoordinatorCore {
   template <typename Ready>
   Wake Await(Ready ready, bool ends_on_stop);
   std::optional<JobProgress> ProgressIfDue() REQUIRES(mu_);
+
+  // coordinator_checkpoint.cc
+  Status RestoreServers(const std::string& checkpoint);
   Status WriteCheckpoint(const std::string& name, bool is_best);
   Status WriteCheckpointFiles(const std::string& name, bool is_best,
                               const proto::TrainState& state);
@@ -152,6 +159,7 @@ class CoordinatorImpl final : public CoordinatorCore {
   std::map<std::uint32_t, Worker> workers_ GUARDED_BY(mu_);
   std::uint64_t joins_ GUARDED_BY(mu_) = 0;
   double without_worker_since_s_ GUARDED_BY(mu_) = 0;
+  double told_waiting_at_s_ GUARDED_BY(mu_) = 0;
   proto::TrainState state_ GUARDED_BY(mu_);
   std::optional<Pass> pass_ GUARDED_BY(mu_);
   std::uint64_t next_task_id_ GUARDED_BY(mu_) = 1;

@@ -10,11 +10,8 @@
 namespace cairn::launch {
 namespace {
 
+// Of AcquireTask, whatever the request says.
 constexpr std::uint32_t kLongestWaitMs = 10'000;
-
-std::chrono::milliseconds Bounded(std::uint32_t wait_ms) {
-  return std::chrono::milliseconds(std::min(wait_ms, kLongestWaitMs));
-}
 
 }  // namespace
 
@@ -33,6 +30,10 @@ void CoordinatorImpl::Fail(std::string_view who, const Status& status) {
 
 void CoordinatorImpl::ReportFailure(std::string_view who, const Status& status) {
   MutexLock lock(mu_);
+  // Nobody waits for it to be told of the end.
+  for (auto& [index, worker] : workers_) {
+    if (who == StrCat("worker ", index)) worker.has_left = true;
+  }
   Fail(who, status.ok() ? absl::InternalError("failed without saying why") : status);
 }
 
@@ -86,8 +87,9 @@ Status CoordinatorImpl::JoinPs(const proto::JoinPsRequest& request, proto::JoinP
 Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std::uint32_t wait_ms,
                                    proto::JoinWorkerReply* reply) {
   MutexLock lock(mu_);
-  changed_.WaitFor(mu_, Bounded(wait_ms),
-                   [this] { return serves_workers_ || is_over_ || !failure_.ok(); });
+  changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms), [this]() REQUIRES(mu_) {
+    return serves_workers_ || is_over_ || !failure_.ok();
+  });
   if (!failure_.ok()) return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
   if (is_over_) return absl::AbortedError("the job is over");
   if (!serves_workers_) {
@@ -134,8 +136,8 @@ Status CoordinatorImpl::CheckIncarnation(std::uint32_t index, std::uint64_t inca
   return OkStatus();
 }
 
-bool CoordinatorImpl::TryAssign(std::uint32_t index, proto::Task* task) {
-  Worker& worker = workers_.at(index);
+bool CoordinatorImpl::TryAssign(const proto::AcquireTaskRequest& request, proto::Task* task) {
+  Worker& worker = workers_.at(request.worker());
   if (is_over_) {
     worker.has_left = true;
     task->set_kind(proto::Task::LEAVE);
@@ -143,6 +145,11 @@ bool CoordinatorImpl::TryAssign(std::uint32_t index, proto::Task* task) {
     return true;
   }
   if (!pass_) return false;
+  if (const auto again = worker.task_of_call.find(request.call());
+      again != worker.task_of_call.end()) {
+    *task = again->second;
+    return true;
+  }
   const std::optional<Lease> lease = pass_->book.Next(worker.incarnation);
   if (!lease) return false;
   task->set_kind(pass_->kind);
@@ -156,6 +163,7 @@ bool CoordinatorImpl::TryAssign(std::uint32_t index, proto::Task* task) {
   if (pass_->kind == proto::Task::TRAIN_ROWS && !train_clock_start_s_) {
     train_clock_start_s_ = Now();
   }
+  if (request.call() != 0) worker.task_of_call[request.call()] = *task;
   return true;
 }
 
@@ -163,14 +171,14 @@ Status CoordinatorImpl::AcquireTask(const proto::AcquireTaskRequest& request, pr
   MutexLock lock(mu_);
   RETURN_IF_ERROR(CheckIncarnation(request.worker(), request.incarnation()));
   task->Clear();
-  const auto is_current = [&] {
+  const auto is_current = [&]() REQUIRES(mu_) {
     const Worker& worker = workers_.at(request.worker());
     return worker.incarnation == request.incarnation() && !worker.is_lost;
   };
   workers_.at(request.worker()).is_waiting = true;
-  const bool found = changed_.WaitFor(mu_, Bounded(request.wait_ms()), [&] {
-    return !failure_.ok() || !is_current() || TryAssign(request.worker(), task);
-  });
+  const bool found = changed_.WaitFor(
+      mu_, std::chrono::milliseconds(std::min(request.wait_ms(), kLongestWaitMs)),
+      [&]() REQUIRES(mu_) { return !failure_.ok() || !is_current() || TryAssign(request, task); });
   if (is_current()) workers_.at(request.worker()).is_waiting = false;
   if (!failure_.ok()) {
     workers_.at(request.worker()).has_left = true;
@@ -201,6 +209,8 @@ Status CoordinatorImpl::CompleteTask(const proto::CompleteTaskRequest& request) 
   if (pass_->kind == proto::Task::SCORE_ROWS) RETURN_IF_ERROR(TakeScores(request, *lease));
   std::optional<std::uint64_t> found;
   if (request.last_window()) found = request.window_rows_found();
+  std::erase_if(worker.task_of_call,
+                [&](const auto& entry) { return entry.second.id() == request.task(); });
   const Status learned = pass_->book.Complete(request.task(), worker.incarnation, found);
   pass_->rows += request.rows();
   pass_->bad_rows += request.bad_rows();
@@ -277,8 +287,10 @@ void CoordinatorImpl::WatchMembers() {
   }
   const double waited_s = Now() - without_worker_since_s_;
   const std::string what = missing.empty() ? std::string("any worker") : missing;
-  LOG_IF_EVERY_N(WARNING, waited_s > 10, 100)
-      << "waiting for " << what << " since " << static_cast<int>(waited_s) << " s";
+  if (waited_s >= options_.silent_s && Now() - told_waiting_at_s_ >= options_.silent_s) {
+    told_waiting_at_s_ = Now();
+    LOG(WARNING) << "waiting for " << what << " since " << static_cast<int>(waited_s) << " s";
+  }
   if (waited_s > options_.member_wait_s) {
     Fail("coordinator", absl::UnavailableError(StrCat("waited ", static_cast<int>(waited_s),
                                                       " s for ", what, " to join")));
@@ -341,13 +353,14 @@ void CoordinatorImpl::GetStatus(proto::JobStatusReply* reply) const {
 
 bool CoordinatorImpl::WaitUntilOver(std::uint32_t wait_ms) {
   MutexLock lock(mu_);
-  return changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms), [this] { return is_over_; });
+  return changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms),
+                          [this]() REQUIRES(mu_) { return is_over_; });
 }
 
 bool CoordinatorImpl::WaitUntilWorkersLeft(std::uint32_t wait_ms) {
   MutexLock lock(mu_);
   return changed_.WaitFor(mu_, std::chrono::milliseconds(wait_ms),
-                          [this] { return is_over_ && !HasLiveWorker(); });
+                          [this]() REQUIRES(mu_) { return is_over_ && !HasLiveWorker(); });
 }
 
 }  // namespace cairn::launch

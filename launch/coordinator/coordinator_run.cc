@@ -1,16 +1,13 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
-#include <thread>
 #include <utility>
 
-#include "common/io/file.h"
 #include "glog/logging.h"
 #include "launch/coordinator/checkpoint_writer.h"
 #include "launch/coordinator/checkpoints.h"
 #include "launch/coordinator/coordinator_impl.h"
 #include "launch/coordinator/schedule.h"
-#include "proto/ps_service.pb.h"
 #include "worker/metrics/binary_metrics.h"
 
 namespace cairn::launch {
@@ -21,12 +18,6 @@ constexpr std::chrono::milliseconds kTick(100);
 constexpr std::uint64_t kScoreLeaseBatches = 16;
 // Bounds the message that brings the scores of a lease.
 constexpr std::uint64_t kMostScoreLeaseRows = 262144;
-
-std::int64_t UnixSeconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 proto::Metrics ToProto(const worker::BinaryMetrics& metrics) {
   proto::Metrics out;
@@ -57,7 +48,7 @@ CoordinatorImpl::Wake CoordinatorImpl::Await(Ready ready, bool ends_on_stop) {
       if (ready()) return Wake::kReady;
       if (ends_on_stop && stop_requested_) return Wake::kStop;
       const std::uint64_t seen = events_;
-      changed_.WaitFor(mu_, kTick, [&] { return events_ != seen; });
+      changed_.WaitFor(mu_, kTick, [&]() REQUIRES(mu_) { return events_ != seen; });
       WatchMembers();
       progress = ProgressIfDue();
     }
@@ -104,6 +95,8 @@ void CoordinatorImpl::StartPass(proto::Task::Kind kind, proto::DataSplit split, 
   MutexLock lock(mu_);
   options.first_id = next_task_id_;
   pass_.emplace(kind, split, options);
+  // Leases of a pass that was given up are void.
+  for (auto& [index, worker] : workers_) worker.task_of_call.clear();
   phase_ = is_training ? Phase::kTraining : Phase::kEvaluating;
   last_report_ = {Now(), is_training ? state_.epoch_rows() : 0, state_.epoch_loss_sum()};
   Changed();
@@ -129,28 +122,7 @@ bool CoordinatorImpl::CheckpointIsDue() const {
          (config.every_s() > 0 && Now() - checkpoint_at_s_ >= config.every_s());
 }
 
-// ---------------------------------------------------------------------------------------- servers
-
-// Calls `call(index, admin)` for all servers at once; the first error by index.
-template <typename Call>
-Status CoordinatorImpl::OnAllServers(Call call) {
-  std::vector<PsAdmin*> admins;
-  {
-    MutexLock lock(mu_);
-    for (const Server& server : servers_) admins.push_back(server.admin);
-  }
-  std::vector<Status> results(admins.size());
-  std::vector<std::thread> threads;
-  for (std::size_t i = 1; i < admins.size(); ++i) {
-    threads.emplace_back([&, i] { results[i] = call(i, *admins[i]); });
-  }
-  results[0] = call(0, *admins[0]);
-  for (std::thread& thread : threads) thread.join();
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    RETURN_IF_ERROR(results[i], "ps ", i, " (", admins[i]->address(), ")");
-  }
-  return OkStatus();
-}
+// ------------------------------------------------------------------------------------- the script
 
 Result<CoordinatorImpl::Next> CoordinatorImpl::AwaitServers() {
   const Wake wake = Await([this]() REQUIRES(mu_) { return MissingServers().empty(); }, true);
@@ -158,16 +130,6 @@ Result<CoordinatorImpl::Next> CoordinatorImpl::AwaitServers() {
   if (wake == Wake::kFailed) return failure_;
   return wake == Wake::kStop ? Next::kStop : Next::kGoOn;
 }
-
-Status CoordinatorImpl::RestoreServers(const std::string& checkpoint) {
-  SetPhase(Phase::kRestoring);
-  return OnAllServers([&](std::size_t, PsAdmin& admin) {
-    proto::RestoreReply reply;
-    return admin.Restore(checkpoint, job_epoch_, &reply);
-  });
-}
-
-// ------------------------------------------------------------------------------------- the script
 
 Status CoordinatorImpl::Run(JobResult* result) {
   Result<Next> end = was_finished_ ? Result<Next>(Next::kGoOn) : RunScript();
@@ -184,11 +146,13 @@ Status CoordinatorImpl::Run(JobResult* result) {
 }
 
 Result<CoordinatorImpl::Next> CoordinatorImpl::RunScript() {
-  if (options_.observer != nullptr) options_.observer->OnStart(resume_from_);
+  std::string shown;
   {
     MutexLock lock(mu_);
     without_worker_since_s_ = Now();
+    if (!resume_from_.empty()) shown = ShownPath(latest_checkpoint_);
   }
+  if (options_.observer != nullptr) options_.observer->OnStart(shown);
   ASSIGN_OR_RETURN(Next next, AwaitServers());
   if (next == Next::kStop) return next;
   RETURN_IF_ERROR(RestoreServers(resume_from_));
@@ -224,21 +188,23 @@ Result<CoordinatorImpl::Next> CoordinatorImpl::TrainEpoch() {
   for (;;) {
     const Wake wake =
         Await([this]() REQUIRES(mu_) { return pass_->book.done() || CheckpointIsDue(); }, true);
-    MutexLock lock(mu_);
-    if (wake == Wake::kFailed) return failure_;
-    if (wake == Wake::kReady && pass_->book.done()) {
-      SavePosition();
-      state_.set_train_rows_per_epoch(pass_->book.total_rows());
-      next_task_id_ = pass_->book.next_id();
-      pass_.reset();
-      if (state_.epoch_rows() > 0) return Next::kGoOn;
-      return absl::InvalidArgumentError("data.train: the files hold no row to train on");
+    {
+      MutexLock lock(mu_);
+      if (wake == Wake::kFailed) return failure_;
+      if (wake == Wake::kReady && pass_->book.done()) return EndTrainPass();
     }
-    mu_.Unlock();
-    Result<Next> next = PauseAndCheckpoint(wake == Wake::kStop);
-    mu_.Lock();
-    if (!next.ok() || *next == Next::kStop) return next;
+    ASSIGN_OR_RETURN(const Next next, PauseAndCheckpoint(wake == Wake::kStop));
+    if (next == Next::kStop) return next;
   }
+}
+
+Result<CoordinatorImpl::Next> CoordinatorImpl::EndTrainPass() {
+  SavePosition();
+  state_.set_train_rows_per_epoch(pass_->book.total_rows());
+  next_task_id_ = pass_->book.next_id();
+  pass_.reset();
+  if (state_.epoch_rows() > 0) return Next::kGoOn;
+  return absl::InvalidArgumentError("data.train: the files hold no row to train on");
 }
 
 // Lets the leases that are out end, and writes a checkpoint; training goes on unless stopping.
@@ -417,59 +383,6 @@ Result<CoordinatorImpl::Next> CoordinatorImpl::FinishJob() {
   RETURN_IF_ERROR(WriteCheckpoint(name, true));
   RETURN_IF_ERROR(WriteMetricsFile());
   return Next::kGoOn;
-}
-
-// ------------------------------------------------------------------------------------ checkpoints
-
-Status CoordinatorImpl::WriteCheckpoint(const std::string& name, bool is_best) {
-  proto::TrainState state;
-  {
-    MutexLock lock(mu_);
-    phase_ = Phase::kCheckpoint;
-    state = state_;
-    Changed();
-  }
-  const Status status = WriteCheckpointFiles(name, is_best, state);
-  if (!status.ok()) {
-    const Status removed = RemoveLeftovers(checkpoints_folder_);
-    if (!removed.ok()) LOG(WARNING) << removed.message();
-    return Annotate(status, StrCat("checkpoint ", name));
-  }
-  {
-    MutexLock lock(mu_);
-    latest_checkpoint_ = name;
-    checkpoint_at_s_ = Now();
-    checkpoint_steps_ = state.steps();
-    is_dirty_ = false;
-  }
-  const Status pruned =
-      PruneCheckpoints(checkpoints_folder_, job_.checkpoint().keep(), state.best_checkpoint());
-  if (!pruned.ok()) LOG(WARNING) << "old checkpoints stay: " << pruned.message();
-  if (options_.observer != nullptr) options_.observer->OnCheckpoint(CheckpointPath(name));
-  return OkStatus();
-}
-
-Status CoordinatorImpl::WriteCheckpointFiles(const std::string& name, bool is_best,
-                                             const proto::TrainState& state) {
-  ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(checkpoints_folder_, name));
-  std::vector<proto::SnapshotReply> shards(options_.ps_count);
-  RETURN_IF_ERROR(OnAllServers([&](std::size_t ps, PsAdmin& admin) {
-    return admin.Snapshot(writer.ShardFolder(static_cast<std::uint32_t>(ps)), &shards[ps]);
-  }));
-  RETURN_IF_ERROR(writer.Seal(job_, state, shards, UnixSeconds(), options_.program));
-  RETURN_IF_ERROR(writer.Publish());
-  RETURN_IF_ERROR(MovePointer(checkpoints_folder_, kLatestFile, name));
-  if (is_best) RETURN_IF_ERROR(MovePointer(checkpoints_folder_, kBestFile, name));
-  return OkStatus();
-}
-
-Status CoordinatorImpl::WriteMetricsFile() const {
-  proto::TrainState state;
-  {
-    MutexLock lock(mu_);
-    state = state_;
-  }
-  return WriteFileAtomically(JoinPath(run_folder_, "metrics.jsonl"), MetricsJsonl(state));
 }
 
 }  // namespace cairn::launch

@@ -7,6 +7,7 @@
 //   RETURN_IF_ERROR(shard->ForEachRow(0, [](const RowView& row) { ...; return true; }));
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,6 +31,7 @@ struct RowView {
   std::span<const float> value;  // dim floats
   std::span<const float> state;  // state_floats floats
   RowMetadata metadata;
+  std::span<const std::byte> record;  // all of it, as it is stored
 };
 // One chunk of a dense tensor: floats [chunk * 16384, chunk * 16384 + value.size()) of it.
 struct DenseChunkView {
@@ -39,6 +41,7 @@ struct DenseChunkView {
   std::span<const float> value;
   std::span<const float> state;  // empty for running statistics
   RowMetadata metadata;
+  std::span<const std::byte> record;  // value, state and metadata, as they are stored
 };
 
 // Thread-safety: all methods may be called from several threads at once.

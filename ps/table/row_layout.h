@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -32,6 +33,13 @@ struct RowMetadata {
   bool operator==(const RowMetadata&) const = default;
 };
 static_assert(sizeof(RowMetadata) == 16);
+
+// Metadata of a row after one more optimizer step, of push `step`.
+inline RowMetadata NextMetadata(const RowMetadata& before, std::uint64_t step) {
+  constexpr auto kMax = std::numeric_limits<std::uint32_t>::max();
+  return {before.version == kMax ? kMax : before.version + 1,
+          before.count == kMax ? kMax : before.count + 1, step};
+}
 
 // Widths and offsets of the records of one table (or of a dense chunk of `dim` floats).
 class RowLayout {

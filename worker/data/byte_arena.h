@@ -1,10 +1,14 @@
 // Copies of byte strings in large chunks that are reused after Clear(): one window's raw rows.
+// Chunks lie in huge pages where the kernel grants them: a shuffled visit touches a page per row.
 #pragma once
 
-#include <algorithm>
+#include <sys/mman.h>
+
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <string_view>
 #include <vector>
 
@@ -31,14 +35,21 @@ class ByteArena {
   }
 
  private:
-  static constexpr std::size_t kChunkBytes = 1 << 20;
+  static constexpr std::size_t kChunkBytes = 2 << 20;  // a huge page of x86-64
+  struct Free {
+    void operator()(char* bytes) const { std::free(bytes); }
+  };
   struct Chunk {
-    std::unique_ptr<char[]> bytes;
+    std::unique_ptr<char[], Free> bytes;
     std::size_t size;
   };
   void AddChunk(std::size_t at_least) {
-    const std::size_t size = std::max(kChunkBytes, at_least);
-    chunks_.push_back({std::unique_ptr<char[]>(new char[size]), size});
+    const std::size_t chunks = at_least / kChunkBytes + 1;
+    const std::size_t size = chunks * kChunkBytes;
+    auto* bytes = static_cast<char*>(std::aligned_alloc(kChunkBytes, size));
+    if (bytes == nullptr) throw std::bad_alloc();
+    madvise(bytes, size, MADV_HUGEPAGE);  // a wish: refusal changes nothing
+    chunks_.push_back({std::unique_ptr<char[], Free>(bytes), size});
   }
 
   std::vector<Chunk> chunks_;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "proto/config.pb.h"
-#include "worker/data/input_files.h"
 #include "worker/data/text_position.h"
 
 namespace cairn::worker {
@@ -44,9 +43,8 @@ Result<std::unique_ptr<ColumnPlan>> ColumnPlan::Make(const proto::JobConfig& job
 
 Status ColumnPlan::AddJoin(const proto::JobConfig& job, const ReaderEntry& reader, int index) {
   const proto::JoinConfig& config = job.data().join(index);
-  ASSIGN_OR_RETURN(const std::string file, ExpandVariables(config.file()), "data.join.file");
   Join join;
-  ASSIGN_OR_RETURN(join.table, JoinTable::Load(job.data(), reader, file, config.key()),
+  ASSIGN_OR_RETURN(join.table, JoinTable::Load(job.data(), reader, config.file(), config.key()),
                    "data.join");
   join.on = config.on().empty() ? config.key() : config.on();
   joins_.push_back(std::move(join));

@@ -24,7 +24,8 @@ namespace {
 
 constexpr std::uint64_t kShuffleStream = 0x73687566666c65ull;  // "shuffle"
 constexpr std::uint64_t kLoggedBadRows = 10;
-constexpr std::uint64_t kPrefetchRows = 4;
+constexpr std::uint64_t kPrefetchRows = 4;     // whose bytes are fetched ahead
+constexpr std::uint64_t kPrefetchPlaces = 16;  // whose place in memory is fetched ahead
 constexpr std::size_t kPrefetchBytes = 384;
 constexpr std::size_t kCacheLine = 64;
 
@@ -200,6 +201,7 @@ Status Dataset::Impl::ReadBatch(std::uint64_t begin, std::uint64_t end, Batch* b
     batch->origin.first_line = windows_->Line(first);
   }
   for (std::uint64_t i = begin; i < end; ++i) {
+    if (i + kPrefetchPlaces < end) windows_->PrefetchPlace(RowAt(i + kPrefetchPlaces));
     if (i + kPrefetchRows < end) Prefetch(RowAt(i + kPrefetchRows));
     const std::uint64_t row = RowAt(i);
     const std::size_t part = PartOf(row);

@@ -1,4 +1,4 @@
-// From the names in a job to the files they stand for.
+// From the names in an effective job to the files they stand for.
 #pragma once
 
 #include <span>
@@ -10,11 +10,7 @@
 
 namespace cairn::worker {
 
-// Replaces each ${NAME} by the environment variable; ${CAIRN_DATA} has the default
-// "../shared/data". InvalidArgument: a variable that is not set, or "${" without "}".
-Result<std::string> ExpandVariables(std::string_view text);
-
-// Expands variables and globs (*, ?, [...]) in each pattern. The result is sorted, each file once.
+// Expands globs (*, ?, [...]) in each pattern. The result is sorted, each file once.
 // NotFound names a pattern without a match. `setting` is what the message calls the patterns'
 // origin, such as "data.train".
 Result<std::vector<std::string>> ExpandFiles(std::span<const std::string> patterns,

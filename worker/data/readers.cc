@@ -22,7 +22,7 @@ Result<const ReaderEntry*> FindReader(std::string_view format) {
   std::string known;
   for (const ReaderEntry& entry : kReaders) StrAppend(known, known.empty() ? "" : ", ", entry.name);
   return absl::InvalidArgumentError(
-      StrCat("data.format '", format, "' is not known; known: ", known));
+      StrCat("data.format \"", format, "\" is not known; known: ", known));
 }
 
 }  // namespace cairn::worker

@@ -1,10 +1,9 @@
 #include "worker/data/text_position.h"
 
 #include <algorithm>
-#include <cctype>
-#include <vector>
 
 #include "common/base/str_cat.h"
+#include "common/config/suggest.h"
 
 namespace cairn::worker {
 namespace {
@@ -13,24 +12,6 @@ constexpr std::size_t kShownCharacters = 40;
 constexpr std::size_t kShownNames = 40;
 
 bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
-
-// Edit distance without regard to case (Wagner, Fischer 1974).
-std::size_t Distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const bool same = std::tolower(static_cast<unsigned char>(a[i - 1])) ==
-                        std::tolower(static_cast<unsigned char>(b[j - 1]));
-      const std::size_t replaced = diagonal + (same ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
 
 }  // namespace
 
@@ -46,32 +27,24 @@ std::string Position(std::string_view file, std::uint64_t line, std::string_view
 
 std::string Quoted(std::string_view text) {
   constexpr char kHex[] = "0123456789abcdef";
-  std::string out = "'";
+  std::string out = "\"";
   std::size_t characters = 0;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (!IsContinuation(c) && ++characters > kShownCharacters) return out + "...'";
-    if (out.size() > 4 * kShownCharacters) return out + "...'";  // continuation bytes without end
+    if (!IsContinuation(c) && ++characters > kShownCharacters) return out + "...\"";
+    if (out.size() > 4 * kShownCharacters) return out + "...\"";  // continuation bytes without end
     if (byte < 0x20 || byte == 0x7f) {
       out += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
     } else {
       out.push_back(c);
     }
   }
-  return out + "'";
+  return out + "\"";
 }
 
 std::string NamesHint(std::string_view name, std::span<const std::string> known) {
-  const std::string* nearest = nullptr;
-  std::size_t best = std::max<std::size_t>(1, (name.size() + 1) / 3) + 1;
-  for (const std::string& candidate : known) {
-    const std::size_t distance = Distance(name, candidate);
-    if (distance < std::min(best, std::max(name.size(), candidate.size()))) {
-      best = distance;
-      nearest = &candidate;
-    }
-  }
-  if (nearest != nullptr) return StrCat("; did you mean ", Quoted(*nearest), "?");
+  const std::string suggestion = DidYouMean(name, known);
+  if (!suggestion.empty()) return suggestion;
   std::string out = "; there are: ";
   for (std::size_t i = 0; i < std::min(known.size(), kShownNames); ++i)
     StrAppend(out, i == 0 ? "" : ", ", known[i]);

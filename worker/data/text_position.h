@@ -13,11 +13,11 @@ namespace cairn::worker {
 std::string Position(std::string_view file, std::uint64_t line, std::string_view record,
                      std::size_t offset);
 
-// 'text' in quotes, cut to about 40 characters with "...", with bytes that are no text as \xNN.
+// "text" in quotes, cut to about 40 characters with "...", with bytes that are no text as \xNN.
 std::string Quoted(std::string_view text);
 
-// Text for a name that is not among `known`: "; did you mean 'x'?" if one is near, else the list of
-// them ("; there are: a, b, c"), cut after 40.
+// Text for a name that is not among `known`: `; did you mean "x"?` if one is near, else the list of
+// them (`; there are: a, b, c`), cut after 40.
 std::string NamesHint(std::string_view name, std::span<const std::string> known);
 
 }  // namespace cairn::worker

@@ -1,0 +1,97 @@
+#include "common/config/effective_job.h"
+
+#include <google/protobuf/descriptor.h>
+
+#include <map>
+
+#include "common/config/effective_parts.h"
+#include "common/config/field_text.h"
+#include "common/io/file.h"
+#include "proto/config.pb.h"
+
+namespace cairn {
+namespace {
+
+using proto::JobConfig;
+using proto::TableConfig;
+
+void CheckName(const OriginTree& origins, const JobConfig& job, ProblemList* problems) {
+  const bool is_one_component = job.name().find('/') == std::string::npos;
+  if (is_one_component && CheckRelativePath(job.name()).ok()) return;
+  problems->Add(
+      origins.At(JobConfig::kNameFieldNumber).origin,
+      StrCat("the name is used as a folder's name, which \"", job.name(), "\" cannot be"));
+}
+
+void CheckModelKind(const OriginTree& origins, const JobConfig& job, ProblemList* problems) {
+  const OriginTree& node = origins.At(JobConfig::kModelFieldNumber);
+  if (!job.has_model() || node.damaged) return;
+  if (job.model().kind_case() != proto::ModelConfig::KIND_NOT_SET) return;
+  problems->Add(node.origin, StrCat("model must name one of ",
+                                    JoinNames(FieldNames(*proto::ModelConfig::descriptor()))));
+}
+
+// Where the width of a table was said: its own entry, table_defaults, or nowhere (the model).
+Origin OriginOfDim(const OriginTree& origins, const JobConfig& written, const std::string& table) {
+  for (int i = 0; i < written.table_size(); ++i) {
+    if (written.table(i).name() == table && written.table(i).has_dim()) {
+      return origins.At(JobConfig::kTableFieldNumber, i).At(TableConfig::kDimFieldNumber).origin;
+    }
+  }
+  const int where = written.table_defaults().has_dim() ? JobConfig::kTableDefaultsFieldNumber
+                                                       : JobConfig::kModelFieldNumber;
+  return origins.At(where).At(TableConfig::kDimFieldNumber).origin;
+}
+
+// Embeddings of the widths that the model can take: 1 for lr, all the same for dlf. A plain
+// number's vector has the width of table_defaults.
+void CheckWidths(const OriginTree& origins, const JobConfig& written, const JobConfig& job,
+                 ProblemList* problems) {
+  const auto kind = job.model().kind_case();
+  const bool is_certain = !origins.At(JobConfig::kModelFieldNumber).damaged;
+  if (kind == proto::ModelConfig::KIND_NOT_SET || !is_certain) return;
+  std::uint32_t wanted = kind == proto::ModelConfig::kLr ? 1 : 0;
+  const auto check = [&](const std::string& what, const std::string& table, std::uint32_t dim) {
+    if (wanted == 0) wanted = dim;
+    if (dim == wanted) return true;
+    const std::string need = kind == proto::ModelConfig::kLr
+                                 ? "model lr needs dim 1: set table_defaults { dim: 1 }"
+                                 : StrCat("the model needs the same dim everywhere, and ",
+                                          job.feature(0).name(), " has dim ", wanted);
+    problems->Add(OriginOfDim(origins, written, table), StrCat(what, " has dim ", dim, "; ", need));
+    return false;
+  };
+  std::map<std::string, std::uint32_t> dims;
+  for (const TableConfig& table : job.table()) dims[table.name()] = table.dim();
+  const std::uint32_t numeric_dim = job.table_defaults().dim();
+  for (const proto::FeatureConfig& feature : job.feature()) {
+    const bool fits =
+        feature.has_table()
+            ? check(StrCat("table \"", feature.table(), "\""), feature.table(),
+                    dims[feature.table()])
+            : check(StrCat("numeric feature \"", feature.name(), "\""), "", numeric_dim);
+    if (!fits) return;
+  }
+}
+
+}  // namespace
+
+std::string DescribeOrigin(const Origin& origin) {
+  return origin.override_index >= 0 ? "by an override" : StrCat("in line ", origin.line);
+}
+
+void MakeEffective(const OriginTree& origins, JobConfig* job, ProblemList* problems) {
+  const JobConfig written = *job;
+  CheckName(origins, *job, problems);
+  CheckModelKind(origins, *job, problems);
+  CompleteData(origins, job, problems);
+  CompleteFeatures(origins, job, problems);
+  CompleteTables(origins, job, problems);
+  CheckWidths(origins, written, *job, problems);
+  job->mutable_train();
+  job->mutable_checkpoint();
+  proto::OptimizerConfig* dense = job->mutable_dense()->mutable_optimizer();
+  if (dense->kind_case() == proto::OptimizerConfig::KIND_NOT_SET) dense->mutable_adam();
+}
+
+}  // namespace cairn

@@ -1,0 +1,91 @@
+// `cairn worker`: the cluster role that reads, computes, pulls and pushes.
+#include <gflags/gflags.h>
+
+#include <iostream>
+#include <string_view>
+
+#include "common/config/config.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/flags.h"
+#include "launch/commands/signals.h"
+#include "launch/local/local_job.h"
+#include "proto/config.pb.h"
+#include "proto/control.pb.h"
+#include "ps/server/ps_core.h"
+#include "worker/client/grpc_job_control.h"
+#include "worker/client/grpc_ps_client.h"
+#include "worker/train/worker.h"
+
+DEFINE_string(coordinator, "", "ADDRESS: host:port or unix:PATH of the coordinator");
+DEFINE_int32(worker, 0, "J: number of this worker, from 0");
+
+namespace cairn::launch {
+namespace {
+
+constexpr std::string_view kFlags[] = {"coordinator", "worker"};
+constexpr Usage kUsage = {
+    .command = "cairn worker",
+    .examples = "  cairn worker --coordinator=10.0.0.1:7000 --worker=3\n",
+    .summary =
+        "Works for a coordinator until the job is over; launch/cluster starts it. It keeps no "
+        "state of its own.\n",
+    .arguments = "",
+    .flags = kFlags,
+};
+
+Status Work(const proto::JoinWorkerReply& joined, worker::GrpcJobControl* control,
+            StopSignals* signals) {
+  ASSIGN_OR_RETURN(const proto::JobConfig job,
+                   LoadJobText(joined.job(), "job of the coordinator", {}));
+  worker::GrpcPsClientOptions servers;
+  servers.addresses.assign(joined.ps_address().begin(), joined.ps_address().end());
+  servers.job_epoch = joined.job_epoch();
+  servers.worker = static_cast<std::uint32_t>(FLAGS_worker);
+  servers.incarnation = joined.incarnation();
+  servers.slot_bits = ps::PsOptions{}.slot_bits;
+  for (const proto::TableConfig& table : job.table()) servers.table_dims.push_back(table.dim());
+  ASSIGN_OR_RETURN(const std::unique_ptr<worker::PsClient> client,
+                   worker::MakeGrpcPsClient(servers));
+
+  worker::WorkerOptions options;
+  options.worker = servers.worker;
+  options.incarnation = joined.incarnation();
+  options.threads = ComputeThreads(job);
+  options.prefetch_batches =
+      job.train().has_prefetch_batches() ? static_cast<int>(job.train().prefetch_batches()) : 1;
+  ASSIGN_OR_RETURN(const std::unique_ptr<worker::Worker> worker,
+                   worker::Worker::Make(job, options, client.get(), control));
+  signals->OnStop([&worker, control] {
+    worker->Stop();
+    control->Cancel();
+  });
+  std::cerr << "worker " << FLAGS_worker << " works with " << options.threads << " threads\n";
+  const Status status = worker->Run();
+  signals->OnStop({});
+  return status;
+}
+
+}  // namespace
+
+int RunWorker(int argc, char** argv) {
+  if (const std::optional<int> code = ParseFlags(kUsage, &argc, &argv)) return *code;
+  if (FLAGS_coordinator.empty()) return UsageError(kUsage, "--coordinator=ADDRESS is missing");
+  if (FLAGS_worker < 0) return UsageError(kUsage, "--worker must be at least 0");
+  StopSignals signals;
+  worker::GrpcJobControlOptions options;
+  options.coordinator = FLAGS_coordinator;
+  options.worker = static_cast<std::uint32_t>(FLAGS_worker);
+  const std::unique_ptr<worker::GrpcJobControl> control = worker::GrpcJobControl::Make(options);
+  signals.OnStop([&control] { control->Cancel(); });
+  proto::JoinWorkerReply joined;
+  Status status = control->Join(&joined);
+  signals.OnStop({});
+  if (status.ok()) {
+    status = Work(joined, control.get(), &signals);
+    if (!status.ok() && signals.received() == 0) control->ReportFailure(status);
+  }
+  if (signals.received() != 0) return 128 + signals.received();
+  return status.ok() ? 0 : ReportError(status);
+}
+
+}  // namespace cairn::launch

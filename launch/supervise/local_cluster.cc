@@ -1,0 +1,213 @@
+#include "launch/supervise/local_cluster.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "common/config/config.h"
+#include "common/io/file.h"
+#include "launch/supervise/cluster_lock.h"
+#include "launch/supervise/cluster_state.h"
+#include "launch/supervise/daemon.h"
+#include "launch/supervise/process.h"
+#include "launch/supervise/supervisor.h"
+#include "launch/text/human.h"
+#include "proto/config.pb.h"
+
+namespace cairn::launch {
+namespace {
+
+constexpr std::chrono::milliseconds kStragglerLimit{10'000};
+
+std::string LogPath(const std::string& run_dir, const std::string& name) {
+  return JoinPath(JoinPath(run_dir, "logs"), StrCat(name, ".log"));
+}
+
+// A process takes a connection per peer, and RocksDB a file per table: more than the usual soft
+// limit of 1024 allows. Children inherit it.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::max<rlim_t>(limit.rlim_cur, std::min<rlim_t>(limit.rlim_max, 65536));
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// Processes of a supervisor that was killed end at once, but not in no time: a new server must find
+// the database unlocked.
+Status AwaitStragglers(const std::string& run_dir) {
+  const Result<ClusterState> last = ReadClusterState(run_dir);
+  if (!last.ok()) return OkStatus();  // none ran here, or a damaged file that the next run replaces
+  for (const ProcessState& process : last->process) {
+    if (!process.ended.empty() || !IsAlive(process.pid, process.start_ticks)) continue;
+    if (!WaitUntilGone(process.pid, process.start_ticks, kStragglerLimit)) {
+      return absl::FailedPreconditionError(
+          StrCat(ProcessName(process.role, process.index), " of an earlier run still lives as ",
+                 "process ", process.pid, "; end it with `kill -9 ", process.pid, "`"));
+    }
+  }
+  return OkStatus();
+}
+
+ProcessSpec Spec(const LocalClusterOptions& options, const std::string& run_dir,
+                 const std::string& role, int index, std::vector<std::string> flags) {
+  ProcessSpec spec;
+  spec.role = role;
+  spec.index = index;
+  spec.argv = {options.program, role};
+  spec.argv.insert(spec.argv.end(), flags.begin(), flags.end());
+  spec.log = LogPath(run_dir, StrCat(role, "-", index));
+  return spec;
+}
+
+SupervisorOptions Plan(const LocalClusterOptions& options, const std::string& run_dir,
+                       const std::string& job, const std::string& job_file) {
+  SupervisorOptions plan;
+  plan.run_dir = run_dir;
+  plan.job = job;
+  plan.job_file = options.config;
+  plan.address_file = JoinPath(run_dir, "coordinator.address");
+  plan.grace = options.grace;
+  plan.messages = options.messages;
+  plan.results = options.results;
+  plan.coordinator = Spec(
+      options, run_dir, "coordinator", 0,
+      {StrCat("--config=", job_file), StrCat("--run_dir=", run_dir), StrCat("--ps=", options.ps),
+       StrCat("--workers=", options.workers), "--address=127.0.0.1:0"});
+  plan.others = [&options, run_dir](const std::string& address) {
+    std::vector<ProcessSpec> specs;
+    const std::string coordinator = StrCat("--coordinator=", address);
+    for (int i = 0; i < options.ps; ++i) {
+      specs.push_back(Spec(options, run_dir, "ps", i,
+                           {coordinator, StrCat("--ps=", i), StrCat("--run_dir=", run_dir)}));
+    }
+    for (int i = 0; i < options.workers; ++i) {
+      specs.push_back(Spec(options, run_dir, "worker", i, {coordinator, StrCat("--worker=", i)}));
+    }
+    return specs;
+  };
+  return plan;
+}
+
+std::string Plural(int count, const std::string& what) {
+  return StrCat(count, " ", what, count == 1 || what == "ps" ? "" : "s");
+}
+
+int Detach(ClusterLock& lock, SupervisorOptions plan, std::ostream& messages) {
+  const std::string log = LogPath(plan.run_dir, "supervisor");
+  const Result<int> code = RunDaemon(
+      log,
+      [&](const std::function<void()>& is_up) {
+        plan.messages = &std::cerr;
+        plan.results = &std::cout;
+        plan.started = is_up;
+        const Status signed_lock = lock.Sign();
+        if (!signed_lock.ok()) std::cerr << signed_lock.message() << std::endl;
+        return SuperviseCluster(plan);
+      },
+      messages);
+  if (!code.ok()) {
+    messages << "error: " << code.status().message() << std::endl;
+    return ExitCodeOf(code.status());
+  }
+  if (*code == 0) {
+    const std::string run_dir = ShellQuote(std::vector<std::string>{plan.run_dir});
+    messages << "cluster: runs in the background\n"
+             << "  follow  tail -f " << ShellQuote(std::vector<std::string>{log}) << "\n"
+             << "  look    launch/cluster status --run_dir=" << run_dir << "\n"
+             << "  stop    launch/cluster stop --run_dir=" << run_dir << std::endl;
+  }
+  return *code;
+}
+
+}  // namespace
+
+Result<int> UpLocalCluster(const LocalClusterOptions& options) {
+  ASSIGN_OR_RETURN(const proto::JobConfig job, LoadJob(options.config, options.overrides));
+  const std::string run_dir =
+      options.run_dir.empty() ? JoinPath("runs", job.name()) : options.run_dir;
+  const std::string size =
+      StrCat(Plural(options.ps, "ps"), " and ", Plural(options.workers, "worker"));
+  *options.messages << "cluster: run directory " << run_dir << ", " << size << ", logs in "
+                    << JoinPath(run_dir, "logs") << std::endl;
+  ASSIGN_OR_RETURN(const auto lock, ClusterLock::Take(run_dir, StrCat("cluster of ", size)));
+  RETURN_IF_ERROR(AwaitStragglers(run_dir));
+  RETURN_IF_ERROR(MakeFolders(JoinPath(run_dir, "logs")));
+  const std::string job_file = JoinPath(run_dir, "cluster.job.textproto");
+  RETURN_IF_ERROR(WriteFileAtomically(job_file, PrintJob(job)));
+  RaiseFileLimit();
+  const SupervisorOptions plan = Plan(options, run_dir, job.name(), job_file);
+  if (options.detach) return Detach(*lock, plan, *options.messages);
+  return SuperviseCluster(plan);
+}
+
+Result<std::string> PickRunDir(const std::string& runs) {
+  const Result<std::vector<std::string>> names = ListFolder(runs, ListMode::kEntries);
+  std::vector<std::string> running;
+  std::string latest;
+  std::int64_t latest_start = -1;
+  for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
+    const std::string run_dir = JoinPath(runs, name);
+    const Result<ClusterState> state = ReadClusterState(run_dir);
+    if (!state.ok()) continue;
+    const auto holder = ClusterLock::Holder(run_dir);
+    if (holder.ok() && holder->has_value()) running.push_back(run_dir);
+    if (state->started_unix_s > latest_start) {
+      latest_start = state->started_unix_s;
+      latest = run_dir;
+    }
+  }
+  if (running.size() == 1) return running.front();
+  if (running.size() > 1) {
+    std::string message = "several clusters run; say which with";
+    for (const std::string& run_dir : running) StrAppend(message, "\n  --run_dir=", run_dir);
+    return absl::InvalidArgumentError(message);
+  }
+  if (!latest.empty()) return latest;
+  return absl::NotFoundError(
+      StrCat("no cluster ran under ", runs, "; name its directory with --run_dir=DIR"));
+}
+
+Status StopLocalCluster(const std::string& run_dir, std::chrono::seconds limit,
+                        std::ostream& messages) {
+  if (!PathExists(run_dir)) return absl::NotFoundError(StrCat("no run directory ", run_dir));
+  ASSIGN_OR_RETURN(const auto holder, ClusterLock::Holder(run_dir));
+  if (!holder.has_value()) {
+    messages << "cluster: nothing runs in " << run_dir << std::endl;
+    return OkStatus();
+  }
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  if (holder->host != host) {
+    return absl::FailedPreconditionError(
+        StrCat("the cluster of ", run_dir, " runs on host ", holder->host, "; stop it there"));
+  }
+  const std::uint64_t start_ticks = ProcessStartTicks(holder->pid);
+  const Result<ClusterState> before = ReadClusterState(run_dir);
+  // A second signal would kill; somebody else has asked for the stop already.
+  const bool is_stopping = before.ok() && before->state == "stopping";
+  if (start_ticks != 0) {
+    messages << "cluster: stopping " << holder->what << " (process " << holder->pid
+             << "); the coordinator writes a checkpoint" << std::endl;
+    if (!is_stopping && kill(holder->pid, SIGTERM) != 0 && errno != ESRCH) {
+      return ErrnoStatus("stop", StrCat("process ", holder->pid), errno);
+    }
+    if (!WaitUntilGone(holder->pid, start_ticks, limit)) {
+      return absl::DeadlineExceededError(StrCat("process ", holder->pid, " has not ended within ",
+                                                HumanSeconds(static_cast<double>(limit.count())),
+                                                "; see ", JoinPath(run_dir, "logs"),
+                                                ", or end it with `kill -9 ", holder->pid, "`"));
+    }
+  }
+  const Result<ClusterState> state = ReadClusterState(run_dir);
+  messages << "cluster: " << (state.ok() ? state->state : "ended") << std::endl;
+  return OkStatus();
+}
+
+}  // namespace cairn::launch

@@ -1,0 +1,37 @@
+#include "ps/server/push_ledger.h"
+
+namespace cairn::ps {
+
+Result<PushLedger::Entry> PushLedger::Begin(PushId id) NO_THREAD_SAFETY_ANALYSIS {
+  Entry entry(id.sequence);
+  if (id.client == 0) return entry;
+  if (id.sequence == 0) return absl::InvalidArgumentError("pushes are numbered from 1, not 0");
+  {
+    MutexLock lock(mu_);
+    const auto found = clients_.find(id.client);
+    if (found != clients_.end()) {
+      entry.client_ = found->second;
+    } else if (id.sequence == 1) {
+      entry.client_ = clients_.emplace(id.client, std::make_shared<Client>()).first->second;
+    } else {  // not remembered: numbers that are made up must not fill the memory
+      return absl::FailedPreconditionError(StrCat("client ", id.client,
+                                                  " is not known here, but its push has number ",
+                                                  id.sequence, ", not 1"));
+    }
+  }
+  entry.client_->mu.Lock();
+  const std::uint64_t last = entry.client_->last;
+  if (id.sequence > last + 1) {
+    return absl::FailedPreconditionError(StrCat("push ", id.sequence, " of client ", id.client,
+                                                " does not follow on its push ", last));
+  }
+  entry.is_repeat_ = id.sequence <= last;
+  return entry;
+}
+
+void PushLedger::Clear() {
+  MutexLock lock(mu_);
+  clients_.clear();
+}
+
+}  // namespace cairn::ps

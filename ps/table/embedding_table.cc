@@ -1,0 +1,277 @@
+#include "ps/table/embedding_table.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "proto/config.pb.h"
+#include "ps/optim/optimizers.h"
+
+namespace cairn::ps {
+namespace {
+
+// Keys of a stripe that are worked off together: first all are found, then their rows are used,
+// each in a loop of its own that has kRowsAhead lines on their way from memory.
+constexpr std::size_t kBatch = 512;
+constexpr std::size_t kRowsAhead = 32;
+// Records longer than this are left to the hardware's own prefetcher after the first lines.
+constexpr std::size_t kMaxPrefetchBytes = 512;
+
+template <int kForWrite>
+void Prefetch(const void* memory, std::size_t bytes) {
+  const auto* const begin = static_cast<const std::byte*>(memory);
+  for (std::size_t i = 0; i < std::min(bytes, kMaxPrefetchBytes); i += 64) {
+    __builtin_prefetch(begin + i, kForWrite);
+  }
+}
+
+// Constant sizes, so that a short row costs no call.
+void CopyFloats(const float* from, std::size_t n, float* to) {
+  for (; n >= 16; n -= 16, from += 16, to += 16) std::memcpy(to, from, 64);
+  for (; n >= 4; n -= 4, from += 4, to += 4) std::memcpy(to, from, 16);
+  for (; n > 0; --n) *to++ = *from++;
+}
+
+// Calls use(i) for i in [0, n), and prefetch(i) some calls before.
+template <typename PrefetchOne, typename Use>
+void WithPrefetch(std::size_t n, PrefetchOne prefetch, Use use) {
+  for (std::size_t i = 0; i < std::min(kRowsAhead, n); ++i) prefetch(i);
+  std::size_t i = 0;
+  for (; i + kRowsAhead < n; ++i) {
+    prefetch(i + kRowsAhead);
+    use(i);
+  }
+  for (; i < n; ++i) use(i);
+}
+
+}  // namespace
+
+struct alignas(64) EmbeddingTable::Stripe {
+  explicit Stripe(BlockPool* pool) : index(pool) {}
+  mutable StripeLock lock;
+  KeyIndex index GUARDED_BY(lock);
+  std::uint32_t next_row GUARDED_BY(lock) = 0;  // in the block in use
+  std::uint32_t rows_left GUARDED_BY(lock) = 0;
+};
+
+// Absent rows of one batch, to be initialised together.
+struct EmbeddingTable::Fresh {
+  std::uint64_t keys[kBatch];
+  float* values[kBatch];
+  std::size_t size = 0;
+
+  void Add(std::uint64_t key, float* value) {
+    keys[size] = key;
+    values[size++] = value;
+  }
+};
+
+Result<std::unique_ptr<EmbeddingTable>> EmbeddingTable::Make(const proto::TableConfig& config,
+                                                             std::uint64_t seed) {
+  ASSIGN_OR_RETURN(auto optimizer, MakeOptimizer(config.optimizer()), "table ", config.name(),
+                   ": optimizer");
+  ASSIGN_OR_RETURN(auto initializer,
+                   MakeInitializer(config.initializer(), seed, TableSalt(config.name())), "table ",
+                   config.name(), ": initializer");
+  if (config.dim() < 1 || config.dim() > 4096) {
+    return absl::InvalidArgumentError(
+        StrCat("table ", config.name(), ": dim is ", config.dim(), ", must be in [1, 4096]"));
+  }
+  const auto l2 = static_cast<float>(config.l2());
+  if (!(l2 >= 0 && l2 <= std::numeric_limits<float>::max())) {
+    return absl::InvalidArgumentError(
+        StrCat("table ", config.name(), ": l2 is ", config.l2(), ", must not be negative"));
+  }
+  return std::unique_ptr<EmbeddingTable>(new EmbeddingTable(
+      config.name(), config.dim(), l2, std::move(optimizer), std::move(initializer)));
+}
+
+EmbeddingTable::EmbeddingTable(std::string name, std::size_t dim, float l2,
+                               std::unique_ptr<RowOptimizer> optimizer,
+                               std::unique_ptr<RowInitializer> initializer)
+    : name_(std::move(name)),
+      layout_(dim, optimizer->StateSize(dim)),
+      stride_(layout_.StrideBytes()),
+      l2_(l2),
+      optimizer_(std::move(optimizer)),
+      initializer_(std::move(initializer)),
+      arena_(stride_) {
+  for (auto& stripe : stripes_) stripe = std::make_unique<Stripe>(&index_memory_);
+}
+
+EmbeddingTable::~EmbeddingTable() = default;
+
+void EmbeddingTable::Pull(const KeyGroups& keys, AbsentValue absent, float* values) {
+  std::size_t missing = 0;
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    const auto group = keys.Group(s);
+    if (!group.empty()) missing += PullGroup(*stripes_[s], group, absent, values);
+  }
+  pulled_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
+  pulled_absent_.fetch_add(missing, std::memory_order_relaxed);
+}
+
+std::size_t EmbeddingTable::PullGroup(Stripe& stripe, std::span<const IndexedKey> group,
+                                      AbsentValue absent, float* values) {
+  const std::size_t dim = layout_.dim();
+  std::size_t missing = 0;
+  std::uint32_t rows[kBatch];
+  ReadLock lock(stripe.lock);
+  for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+    const auto keys = group.first(std::min(kBatch, group.size()));
+    stripe.index.Find(keys, rows);
+    Fresh fresh;
+    WithPrefetch(
+        keys.size(),
+        [&](std::size_t i) {
+          if (rows[i] != KeyIndex::kNoRow) Prefetch<0>(arena_.Row(rows[i]), dim * sizeof(float));
+        },
+        [&](std::size_t i) {
+          float* const out = values + std::size_t{keys[i].position} * dim;
+          if (rows[i] != KeyIndex::kNoRow) {
+            CopyFloats(layout_.Value(arena_.Row(rows[i])).data(), dim, out);
+          } else {
+            fresh.Add(keys[i].key, out);
+          }
+        });
+    missing += fresh.size;
+    if (absent == AbsentValue::kInitial) {
+      initializer_->Fill({fresh.keys, fresh.size}, dim, fresh.values);
+    } else {
+      for (std::size_t i = 0; i < fresh.size; ++i) std::fill_n(fresh.values[i], dim, 0.0f);
+    }
+  }
+  return missing;
+}
+
+void EmbeddingTable::Push(const KeyGroups& keys, const float* gradients, float learning_rate_scale,
+                          std::uint64_t step) {
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    const auto group = keys.Group(s);
+    if (!group.empty()) PushGroup(*stripes_[s], group, gradients, learning_rate_scale, step);
+  }
+  pushed_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
+}
+
+void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group,
+                               const float* gradients, float learning_rate_scale,
+                               std::uint64_t step) {
+  const std::size_t dim = layout_.dim();
+  std::uint32_t rows[kBatch];
+  WriteLock lock(stripe.lock);
+  for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+    const auto keys = group.first(std::min(kBatch, group.size()));
+    stripe.index.FindAndMark(keys, rows);
+    MakeAbsentRows(stripe, keys, rows);
+    WithPrefetch(
+        keys.size(),
+        [&](std::size_t i) {
+          Prefetch<0>(gradients + std::size_t{keys[i].position} * dim, dim * sizeof(float));
+          Prefetch<1>(arena_.Row(rows[i]), layout_.RecordBytes());
+        },
+        [&](std::size_t i) {
+          std::byte* const row = arena_.Row(rows[i]);
+          const RowMetadata metadata = NextMetadata(layout_.Metadata(row), step);
+          layout_.SetMetadata(row, metadata);
+          optimizer_->Apply({layout_.Value(row), layout_.State(row)},
+                            {gradients + std::size_t{keys[i].position} * dim, dim},
+                            {learning_rate_scale, l2_, metadata.version});
+        });
+  }
+}
+
+// Makes the rows of the batch that are kNoRow, with their initial values.
+void EmbeddingTable::MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys,
+                                    std::uint32_t* rows) {
+  Fresh fresh;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (rows[i] != KeyIndex::kNoRow) continue;
+    rows[i] = NewRow(stripe, keys[i].key, keys[i].hash, true);
+    fresh.Add(keys[i].key, layout_.Value(arena_.Row(rows[i])).data());
+  }
+  initializer_->Fill({fresh.keys, fresh.size}, layout_.dim(), fresh.values);
+}
+
+// A row whose state is set; value and metadata are for the caller to fill (metadata is zero).
+std::uint32_t EmbeddingTable::NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash,
+                                     bool dirty) NO_THREAD_SAFETY_ANALYSIS {
+  if (stripe.rows_left == 0) {
+    stripe.next_row = arena_.AllocateBlock();
+    stripe.rows_left = RowArena::kBlockRows;
+  }
+  const std::uint32_t row = stripe.next_row++;
+  --stripe.rows_left;
+  stripe.index.Insert(key, hash, row, dirty);
+  optimizer_->InitState(layout_.State(arena_.Row(row)));
+  return row;
+}
+
+void EmbeddingTable::Load(const KeyGroups& keys, const std::byte* records, bool dirty) {
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    const auto group = keys.Group(s);
+    if (!group.empty()) LoadGroup(*stripes_[s], group, records, dirty);
+  }
+}
+
+void EmbeddingTable::LoadGroup(Stripe& stripe, std::span<const IndexedKey> group,
+                               const std::byte* records, bool dirty) {
+  std::uint32_t rows[kBatch];
+  WriteLock lock(stripe.lock);
+  for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+    const auto keys = group.first(std::min(kBatch, group.size()));
+    if (dirty) {
+      stripe.index.FindAndMark(keys, rows);
+    } else {
+      stripe.index.Find(keys, rows);
+    }
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (rows[i] == KeyIndex::kNoRow) rows[i] = NewRow(stripe, keys[i].key, keys[i].hash, dirty);
+      std::memcpy(arena_.Row(rows[i]), records + keys[i].position * layout_.RecordBytes(),
+                  layout_.RecordBytes());
+    }
+  }
+}
+
+void EmbeddingTable::ForEachRow(
+    const std::function<void(std::uint64_t, const std::byte*)>& visit) const {
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    ReadLock lock(stripes_[s]->lock);
+    stripes_[s]->index.ForEach(
+        [&](std::uint64_t key, std::uint32_t row, bool) { visit(key, arena_.Row(row)); });
+  }
+}
+
+void EmbeddingTable::ForEachDirtyRow(
+    const std::function<void(std::uint64_t, const std::byte*)>& visit) const {
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    ReadLock lock(stripes_[s]->lock);
+    stripes_[s]->index.ForEach([&](std::uint64_t key, std::uint32_t row, bool dirty) {
+      if (dirty) visit(key, arena_.Row(row));
+    });
+  }
+}
+
+void EmbeddingTable::MarkAllClean() {
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    WriteLock lock(stripes_[s]->lock);
+    stripes_[s]->index.MarkAllClean();
+  }
+}
+
+TableCounts EmbeddingTable::Counts() const {
+  TableCounts counts;
+  std::uint64_t index_bytes = 0;
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    ReadLock lock(stripes_[s]->lock);
+    counts.rows += stripes_[s]->index.size();
+    index_bytes += stripes_[s]->index.bytes();
+  }
+  counts.bytes = counts.rows * stride_ + index_bytes;
+  counts.pulled_rows = pulled_rows_.load(std::memory_order_relaxed);
+  counts.pulled_absent = pulled_absent_.load(std::memory_order_relaxed);
+  counts.pushed_rows = pushed_rows_.load(std::memory_order_relaxed);
+  return counts;
+}
+
+}  // namespace cairn::ps

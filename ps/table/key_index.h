@@ -1,0 +1,79 @@
+// Open-addressing index of one stripe: key -> row number, with a mark for rows that changed since
+// the last snapshot.
+//
+// Buckets of five keys with their row numbers fill one cache line each, so that a look-up costs one
+// miss. A key lives in its home bucket or, when that is full, in the next one with room; nothing is
+// ever removed, so a search ends at the first bucket that is not full.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "ps/table/block_pool.h"
+
+namespace cairn::ps {
+
+// A key and where it stands in its request.
+struct IndexedKey {
+  std::uint64_t key;
+  std::uint32_t hash;  // low 32 bits of MixedKey(key)
+  std::uint32_t position;
+};
+
+// Thread-safety: compatible; the stripe's lock guards it. Row numbers are below kNoRow.
+class KeyIndex {
+ public:
+  static constexpr std::uint32_t kNoRow = 0xffffffffu;
+
+  explicit KeyIndex(BlockPool* pool) : pool_(pool) {}
+
+  // rows[i] = row of keys[i], or kNoRow. Buckets are prefetched some keys ahead, so many keys in
+  // one call are found much faster than one by one.
+  void Find(std::span<const IndexedKey> keys, std::uint32_t* rows) const;
+  // The same; marks the rows that are there as dirty.
+  void FindAndMark(std::span<const IndexedKey> keys, std::uint32_t* rows);
+
+  // Adds a key that is not there.
+  void Insert(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty);
+  // Makes room for `more` insertions without growth in between.
+  void Reserve(std::size_t more);
+
+  std::size_t size() const { return size_; }
+  std::size_t bytes() const { return memory_.bytes(); }
+
+  // visit(key, row, dirty) for every key, in no order.
+  template <typename Visitor>
+  void ForEach(Visitor visit) const {
+    for (std::size_t b = 0; b < bucket_count_; ++b) {
+      const Bucket& bucket = buckets()[b];
+      for (std::size_t i = 0; i < bucket.count; ++i) {
+        visit(bucket.keys[i], bucket.rows[i], (bucket.dirty >> i & 1) != 0);
+      }
+    }
+  }
+  void MarkAllClean();
+
+  static constexpr std::size_t kBucketKeys = 5;
+  struct alignas(64) Bucket {
+    std::uint64_t keys[kBucketKeys];
+    std::uint32_t rows[kBucketKeys];
+    std::uint8_t count;
+    std::uint8_t dirty;  // bit i: keys[i]
+  };
+  static_assert(sizeof(Bucket) == 64);
+
+ private:
+  Bucket* buckets() const { return reinterpret_cast<Bucket*>(memory_.data()); }
+  std::size_t Home(std::uint32_t hash) const {
+    return static_cast<std::size_t>(std::uint64_t{hash} * bucket_count_ >> 32);
+  }
+  void Grow(std::size_t keys);
+
+  BlockPool* pool_;
+  BlockPool::Block memory_;
+  std::size_t bucket_count_ = 0;
+  std::size_t size_ = 0;
+};
+
+}  // namespace cairn::ps

@@ -1,0 +1,238 @@
+// The coordinator behind its gRPC server, with servers that join.
+#include "launch/coordinator/control_service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/rpc/grpc_status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "launch/coordinator/coordinator_core.h"
+#include "proto/control.grpc.pb.h"
+#include "tests/launch/coordinator/fake_cluster.h"
+
+namespace cairn::launch {
+namespace {
+
+using ::testing::AllOf;
+using testing::FakeCluster;
+using testing::FakeData;
+using testing::FakeJob;
+using testing::FakePs;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::RunningJob;
+using testing::ScratchFolder;
+
+// Forwards to a fake server that somebody else owns.
+class Forward final : public PsAdmin {
+ public:
+  explicit Forward(FakePs* ps) : ps_(ps) {}
+  const std::string& address() const override { return ps_->address(); }
+  Status Snapshot(const std::string& folder, proto::SnapshotReply* reply) override {
+    return ps_->Snapshot(folder, reply);
+  }
+  Status Restore(const std::string& checkpoint, std::uint64_t epoch,
+                 proto::RestoreReply* reply) override {
+    return ps_->Restore(checkpoint, epoch, reply);
+  }
+  Status Stats(proto::PsStatsReply* reply) override { return ps_->Stats(reply); }
+
+ private:
+  FakePs* const ps_;
+};
+
+class ControlServiceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    CoordinatorOptions options;
+    options.run_dir = folder_.path();
+    options.ps_count = 2;
+    options.worker_count = 2;
+    options.connect = [this](std::uint32_t ps,
+                             const std::string&) -> Result<std::unique_ptr<PsAdmin>> {
+      return std::make_unique<Forward>(&cluster_.ps(ps));
+    };
+    job_ = std::make_unique<RunningJob>(&cluster_, FakeJob(), options);
+    ASSERT_TRUE(job_->made());
+    ControlServerOptions server_options;
+    server_options.join_wait_ms = 20;
+    server_ = ControlServer::Make(server_options, &job_->core());
+    ASSERT_TRUE(server_->Start().ok());
+    stub_ = NewStub();
+  }
+  void TearDown() override {
+    server_->Stop();
+    job_.reset();
+  }
+
+  std::unique_ptr<proto::Control::Stub> NewStub() {
+    return proto::Control::NewStub(
+        grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+  }
+  Status JoinPs(std::uint32_t ps, std::int64_t pid = 7) {
+    proto::JoinPsRequest request;
+    request.set_ps(ps);
+    request.set_pid(pid);
+    request.set_address("127.0.0.1:" + std::to_string(4000 + ps));
+    proto::JoinPsReply reply;
+    grpc::ClientContext context;
+    const Status status = FromGrpc(stub_->JoinPs(&context, request, &reply));
+    if (status.ok()) {
+      EXPECT_EQ(reply.ps_count(), 2u);
+      EXPECT_THAT(reply.job(), HasSubstr("name: \"fake\""));
+    }
+    return status;
+  }
+  Status JoinWorker(std::uint32_t worker, proto::JoinWorkerReply* reply) {
+    proto::JoinWorkerRequest request;
+    request.set_worker(worker);
+    Status status;
+    do {
+      grpc::ClientContext context;
+      status = FromGrpc(stub_->JoinWorker(&context, request, reply));
+    } while (absl::IsUnavailable(status) && status.message().find("loading") != std::string::npos);
+    return status;
+  }
+  // Works to the job's end over a connection of its own.
+  Status Work(std::uint32_t worker) {
+    const auto stub = NewStub();
+    proto::JoinWorkerReply joined;
+    RETURN_IF_ERROR(JoinWorker(worker, &joined));
+    for (;;) {
+      proto::AcquireTaskRequest request;
+      request.set_worker(worker);
+      request.set_incarnation(joined.incarnation());
+      proto::Task task;
+      grpc::ClientContext context;
+      RETURN_IF_ERROR(FromGrpc(stub->AcquireTask(&context, request, &task)));
+      if (task.kind() == proto::Task::LEAVE) return OkStatus();
+      if (task.kind() == proto::Task::WAIT) continue;
+      proto::CompleteTaskRequest done;
+      cluster_.Work(task, &done);
+      done.set_worker(worker);
+      done.set_incarnation(joined.incarnation());
+      proto::CompleteTaskReply reply;
+      grpc::ClientContext done_context;
+      RETURN_IF_ERROR(FromGrpc(stub->CompleteTask(&done_context, done, &reply)));
+    }
+  }
+  proto::JobStatusReply JobStatus() {
+    proto::JobStatusReply reply;
+    grpc::ClientContext context;
+    EXPECT_TRUE(stub_->GetJobStatus(&context, {}, &reply).ok());
+    return reply;
+  }
+
+  FakeCluster cluster_{FakeData(), 2};
+  ScratchFolder folder_;
+  std::unique_ptr<RunningJob> job_;
+  std::unique_ptr<ControlServer> server_;
+  std::unique_ptr<proto::Control::Stub> stub_;
+};
+
+TEST_F(ControlServiceTest, RunsAJobWithServersAndWorkersThatJoin) {
+  proto::JoinWorkerReply joined;
+  Status early = JoinWorker(0, &joined);
+  EXPECT_TRUE(absl::IsUnavailable(early));
+  EXPECT_THAT(std::string(early.message()), AllOf(HasSubstr("ps 0"), HasSubstr("ps 1")));
+  EXPECT_EQ(JobStatus().phase(), "waiting for ps 0, ps 1");
+  ASSERT_TRUE(JoinPs(1).ok());
+  early = JoinWorker(0, &joined);
+  EXPECT_THAT(std::string(early.message()), AllOf(HasSubstr("ps 0"), Not(HasSubstr("ps 1"))));
+  ASSERT_TRUE(JoinPs(0).ok());
+  ASSERT_TRUE(JoinWorker(0, &joined).ok());
+  ASSERT_EQ(joined.ps_address_size(), 2);
+  EXPECT_EQ(joined.ps_address(1), "127.0.0.1:4001");
+  ASSERT_TRUE(JoinPs(0).ok()) << "its first answer may have been lost";
+
+  std::vector<std::thread> workers;
+  for (std::uint32_t w = 0; w < 3; ++w) {
+    workers.emplace_back([this, w] { EXPECT_EQ(Work(w), OkStatus()); });
+  }
+  for (std::thread& worker : workers) worker.join();
+  ASSERT_TRUE(job_->Wait().ok()) << job_->Wait();
+  EXPECT_EQ(job_->result().test->auc, 0.8);
+  for (const auto& [row, count] : cluster_.applied()) EXPECT_EQ(count, 1);
+  EXPECT_EQ(cluster_.applied().size(), 300u);
+  EXPECT_EQ(JobStatus().phase(), "done");
+}
+
+TEST_F(ControlServiceTest, StopJobAnswersWithTheCheckpoint) {
+  ASSERT_TRUE(JoinPs(0).ok());
+  ASSERT_TRUE(JoinPs(1).ok());
+  proto::JoinWorkerReply joined;
+  ASSERT_TRUE(JoinWorker(0, &joined).ok());
+  proto::AcquireTaskRequest request;
+  request.set_incarnation(joined.incarnation());
+  proto::Task task;
+  {
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->AcquireTask(&context, request, &task).ok());
+  }
+  proto::CompleteTaskRequest done;
+  cluster_.Work(task, &done);
+  done.set_incarnation(joined.incarnation());
+  {
+    proto::CompleteTaskReply reply;
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->CompleteTask(&context, done, &reply).ok());
+  }
+  proto::StopJobReply stopped;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->StopJob(&context, {}, &stopped).ok());
+  EXPECT_THAT(stopped.checkpoint(), HasSubstr("/checkpoints/step-000000000002"));
+  EXPECT_TRUE(job_->Wait().ok());
+  EXPECT_TRUE(job_->result().stopped);
+  grpc::ClientContext leave_context;
+  ASSERT_TRUE(stub_->AcquireTask(&leave_context, request, &task).ok());
+  EXPECT_EQ(task.kind(), proto::Task::LEAVE);
+}
+
+TEST_F(ControlServiceTest, AReportedFailureKeepsItsCodeAndWho) {
+  proto::ReportFailureRequest request;
+  request.set_who("worker 1");
+  request.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
+  request.set_message("train.csv:3:1: label '7'");
+  proto::ReportFailureReply reply;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->ReportFailure(&context, request, &reply).ok());
+  EXPECT_EQ(job_->Wait(), absl::InvalidArgumentError("worker 1: train.csv:3:1: label '7'"));
+  EXPECT_EQ(JobStatus().phase(), "failed");
+}
+
+TEST_F(ControlServiceTest, AServerThatStartsAgainFailsTheJob) {
+  ASSERT_TRUE(JoinPs(0).ok());
+  ASSERT_TRUE(JoinPs(1).ok());
+  proto::JoinWorkerReply joined;
+  ASSERT_TRUE(JoinWorker(0, &joined).ok());
+  EXPECT_TRUE(absl::IsUnavailable(JoinPs(1, 8)));
+  EXPECT_THAT(std::string(job_->Wait().message()),
+              HasSubstr("ps 1 (127.0.0.1:4001): was started again"));
+}
+
+TEST_F(ControlServiceTest, AServerBeyondTheCountIsRefused) {
+  EXPECT_TRUE(absl::IsInvalidArgument(JoinPs(2)));
+}
+
+TEST_F(ControlServiceTest, AnAddressInUseIsNamed) {
+  ControlServerOptions options;
+  options.address = server_->address();
+  const auto second = ControlServer::Make(options, &job_->core());
+  const Status status = second->Start();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(server_->address()));
+}
+
+TEST_F(ControlServiceTest, ANetworkAddressNeedsToBeAskedFor) {
+  ControlServerOptions options;
+  options.address = "0.0.0.0:0";
+  EXPECT_TRUE(absl::IsPermissionDenied(ControlServer::Make(options, &job_->core())->Start()));
+}
+
+}  // namespace
+}  // namespace cairn::launch

@@ -1,0 +1,142 @@
+#include "launch/supervise/job_status.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <string>
+
+#include "common/io/file.h"
+#include "launch/supervise/cluster_lock.h"
+#include "launch/supervise/process.h"
+#include "proto/control.grpc.pb.h"
+
+namespace cairn::launch {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+using testing::Not;
+
+// A coordinator that only tells its status.
+class TellingCoordinator final : public proto::Control::Service {
+ public:
+  TellingCoordinator() {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~TellingCoordinator() override { server_->Shutdown(); }
+  grpc::Status GetJobStatus(grpc::ServerContext*, const proto::JobStatusRequest*,
+                            proto::JobStatusReply* reply) override {
+    *reply = reply_;
+    return grpc::Status::OK;
+  }
+  std::string Address() const { return "127.0.0.1:" + std::to_string(port_); }
+  proto::JobStatusReply reply_;
+
+ private:
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+class JobStatusTest : public testing::Test {
+ protected:
+  JobStatusTest() {
+    char folder[] = "/tmp/cairn_status_XXXXXX";
+    EXPECT_NE(mkdtemp(folder), nullptr);
+    folder_ = folder;
+    state_.state = "running";
+    state_.job = "dlf";
+    state_.job_file = "jobs/dlf.textproto";
+    state_.run_dir = folder_;
+    state_.started_unix_s = 1'800'000'000;
+    state_.process = {{"ps", 0, getpid(), ProcessStartTicks(getpid()), "logs/ps-0.log", 1, "", 0},
+                      {"worker", 0, 1, 1, "logs/worker-0.log", 1, "exit code 0", 2.5}};
+  }
+  ~JobStatusTest() override { EXPECT_TRUE(RemoveTree(folder_).ok()); }
+
+  std::string folder_;
+  ClusterState state_;
+};
+
+TEST_F(JobStatusTest, DirectoryWithoutAClusterIsNotFound) {
+  const Result<ClusterStatus> status = GetClusterStatus(folder_, milliseconds(100));
+  EXPECT_EQ(status.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.status().message()), HasSubstr(folder_));
+}
+
+TEST_F(JobStatusTest, RunningJobIsAskedOverTheNetwork) {
+  TellingCoordinator coordinator;
+  coordinator.reply_.set_phase("training");
+  coordinator.reply_.set_rows_per_s(41'234);
+  proto::TrainState* training = coordinator.reply_.mutable_state();
+  training->set_epoch(1);
+  training->set_steps(300);
+  training->set_rows(1'234'567);
+  proto::EpochRecord* epoch = training->add_history();
+  epoch->set_train_loss(0.45);
+  epoch->mutable_valid()->set_auc(0.78125);
+  proto::ProcessStatus* ps = coordinator.reply_.add_process();
+  ps->set_role("ps");
+  ps->set_index(0);
+  ps->set_silent_s(0.5);
+  state_.coordinator = coordinator.Address();
+  ASSERT_TRUE(WriteClusterState(state_).ok());
+  const auto lock = ClusterLock::Take(folder_, "cluster");
+  ASSERT_TRUE(lock.ok());
+
+  const Result<ClusterStatus> status = GetClusterStatus(folder_, milliseconds(20'000));
+  ASSERT_TRUE(status.ok()) << status.status();
+  const std::string text = ClusterStatusText(*status);
+  EXPECT_THAT(text, HasSubstr("running: training"));
+  EXPECT_THAT(text, HasSubstr("epoch 2, 300 steps, 1 234 567 rows, 41 234 rows/s"));
+  EXPECT_THAT(text, HasSubstr("0.78125"));
+  EXPECT_THAT(text, HasSubstr("0.5 s"));
+  EXPECT_THAT(text, HasSubstr("exit code 0"));
+  const std::string json = ClusterStatusJson(*status);
+  EXPECT_THAT(json, HasSubstr("\"phase\": \"training\""));
+  EXPECT_THAT(json, HasSubstr("\"rows\": 1234567"));
+  EXPECT_THAT(json, HasSubstr("\"auc\": 0.78125"));
+}
+
+TEST_F(JobStatusTest, SilentCoordinatorIsSaid) {
+  {
+    TellingCoordinator gone;
+    state_.coordinator = gone.Address();
+  }
+  ASSERT_TRUE(WriteClusterState(state_).ok());
+  const auto lock = ClusterLock::Take(folder_, "cluster");
+  const Result<ClusterStatus> status = GetClusterStatus(folder_, milliseconds(2'000));
+  ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_THAT(ClusterStatusText(*status),
+              HasSubstr("the coordinator at " + state_.coordinator + " does not answer"));
+}
+
+TEST_F(JobStatusTest, EndedJobIsReadFromItsFiles) {
+  state_.state = "failed";
+  state_.ended_unix_s = 1'800'000'100;
+  state_.exit_code = 3;
+  state_.failure = "ps 0 (pid 5) exit code 3";
+  ASSERT_TRUE(WriteClusterState(state_).ok());
+  const Result<ClusterStatus> status = GetClusterStatus(folder_, milliseconds(100));
+  ASSERT_TRUE(status.ok()) << status.status();
+  const std::string text = ClusterStatusText(*status);
+  EXPECT_THAT(text, HasSubstr("failed with exit code 3"));
+  EXPECT_THAT(text, HasSubstr("checkpoint  none yet"));
+  EXPECT_THAT(text, HasSubstr("ps 0 (pid 5) exit code 3"));
+}
+
+TEST_F(JobStatusTest, SupervisorThatWasKilledIsSaid) {
+  ASSERT_TRUE(WriteClusterState(state_).ok());
+  const Result<ClusterStatus> status = GetClusterStatus(folder_, milliseconds(100));
+  ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_THAT(ClusterStatusText(*status), HasSubstr("killed while running"));
+  EXPECT_THAT(ClusterStatusJson(*status), HasSubstr("\"running\": false"));
+}
+
+}  // namespace
+}  // namespace cairn::launch

@@ -1,0 +1,92 @@
+// The jobs of launch/jobs over the public data sets, where $CAIRN_DATA holds them: rows and clicks
+// are those of the files, counted by other means.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+
+#include "common/config/config.h"
+#include "proto/config.pb.h"
+#include "proto/control.pb.h"
+#include "worker/data/dataset.h"
+
+namespace cairn::worker {
+namespace {
+
+struct Expected {
+  const char* job;
+  proto::DataSplit split;
+  std::uint64_t rows;
+  std::uint64_t clicks;
+  std::size_t fields;
+};
+
+class RealData : public testing::TestWithParam<Expected> {};
+
+// Sums over the whole split, read in batches.
+struct Totals {
+  std::uint64_t rows = 0;
+  std::uint64_t clicks = 0;
+  std::vector<std::uint64_t> values;  // [fields]: of categorical and sequence fields
+};
+
+Totals ReadSplit(Dataset& dataset, std::size_t fields) {
+  Totals totals;
+  totals.values.resize(fields);
+  Batch batch;
+  for (std::uint64_t window = 0;; ++window) {
+    const auto info = dataset.OpenWindow(0, window);
+    EXPECT_TRUE(info.ok()) << info.status();
+    if (!info.ok()) return totals;
+    for (std::uint64_t begin = 0; begin < info->rows; begin += 1000) {
+      std::uint64_t bad = 0;
+      const Status status = dataset.ReadBatch(begin, begin + 1000, &batch, &bad);
+      EXPECT_TRUE(status.ok()) << status;
+      if (!status.ok()) return totals;
+      totals.rows += batch.rows;
+      totals.clicks += static_cast<std::uint64_t>(std::ranges::count(batch.labels, 1.f));
+      for (std::size_t f = 0; f < fields; ++f) totals.values[f] += batch.fields[f].index.size();
+    }
+    if (info->last) return totals;
+  }
+}
+
+TEST_P(RealData, HasThePublishedRowsAndClicks) {
+  const Expected& expected = GetParam();
+  const auto job = LoadJob(expected.job, {});
+  ASSERT_TRUE(job.ok()) << job.status();
+  if (!std::filesystem::exists(job->data().train(0)))
+    GTEST_SKIP() << job->data().train(0) << " is not there; set CAIRN_DATA";
+  auto dataset = Dataset::Make(*job, expected.split);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  const std::vector<FieldSpec> specs = FieldSpecs(*job);
+  ASSERT_EQ(specs.size(), expected.fields);
+  const Totals totals = ReadSplit(**dataset, specs.size());
+  EXPECT_EQ(totals.rows, expected.rows);
+  EXPECT_EQ(totals.clicks, expected.clicks);
+  for (std::size_t f = 0; f < specs.size(); ++f) {
+    if (specs[f].kind == FieldSpec::Kind::kCategorical) {
+      EXPECT_EQ(totals.values[f], totals.rows) << specs[f].name;
+    } else if (specs[f].kind == FieldSpec::Kind::kSequence) {
+      EXPECT_GT(totals.values[f], 0u) << specs[f].name;
+    }
+  }
+}
+
+constexpr const char* kBook = "launch/jobs/dlf_book_crossing_kg.textproto";
+constexpr const char* kCriteo = "launch/jobs/dlf_criteo_adkdd21.textproto";
+constexpr const char* kAdult = "launch/jobs/dlf_adult.textproto";
+
+INSTANTIATE_TEST_SUITE_P(PublicSets, RealData,
+                         testing::Values(Expected{kBook, proto::TRAIN, 83848, 41793, 12},
+                                         Expected{kBook, proto::VALID, 27949, 13983, 12},
+                                         Expected{kBook, proto::TEST, 27949, 14097, 12},
+                                         Expected{kCriteo, proto::TRAIN, 81947, 8161, 19},
+                                         Expected{kCriteo, proto::VALID, 10243, 1027, 19},
+                                         Expected{kCriteo, proto::TEST, 10244, 1001, 19},
+                                         Expected{kAdult, proto::TRAIN, 32561, 7841, 17},
+                                         Expected{kAdult, proto::TEST, 16281, 3846, 17}));
+
+}  // namespace
+}  // namespace cairn::worker
