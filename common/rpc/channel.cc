@@ -1,12 +1,17 @@
 #include "common/rpc/channel.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/create_channel_posix.h>
 #include <grpcpp/security/credentials.h>
 
 namespace cairn::rpc {
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int max_receive_bytes) {
+namespace {
+
+grpc::ChannelArguments Arguments(int max_receive_bytes) {
+  KeepGrpcRunning();
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(max_receive_bytes);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -20,7 +25,24 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int max_r
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
+  return args;
+}
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int max_receive_bytes) {
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
+                                   Arguments(max_receive_bytes));
+}
+
+std::shared_ptr<grpc::Channel> MakeChannelOver(int socket, const std::string& address,
+                                               int max_receive_bytes) {
+  return grpc::CreateCustomInsecureChannelFromFd(address, socket, Arguments(max_receive_bytes));
+}
+
+void KeepGrpcRunning() {
+  static const bool kept = (grpc_init(), true);
+  (void)kept;
 }
 
 void SetDeadline(grpc::ClientContext* context, std::int64_t deadline_ms) {

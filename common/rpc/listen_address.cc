@@ -7,38 +7,12 @@
 
 #include <cerrno>
 #include <cstring>
-#include <optional>
 #include <string_view>
 
 namespace cairn::rpc {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
-
-bool IsUnix(const std::string& address) { return address.rfind(kUnix, 0) == 0; }
-
-struct HostPort {
-  std::string host;  // without brackets
-  std::string port;
-};
-
-std::optional<HostPort> Split(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0) return std::nullopt;
-  HostPort split{address.substr(0, colon), address.substr(colon + 1)};
-  if (split.port.empty() || split.port.size() > 5 ||
-      split.port.find_first_not_of("0123456789") != std::string::npos ||
-      std::stoi(split.port) > 65535) {
-    return std::nullopt;
-  }
-  if (split.host.front() == '[') {
-    if (split.host.size() < 3 || split.host.back() != ']') return std::nullopt;
-    split.host = split.host.substr(1, split.host.size() - 2);
-  } else if (split.host.find(':') != std::string::npos) {
-    return std::nullopt;
-  }
-  return split;
-}
 
 // Whether a server accepts connections on the unix socket.
 bool Answers(const std::string& path) {
@@ -82,9 +56,32 @@ std::string UnixError(const std::string& path) {
 
 }  // namespace
 
+std::optional<std::string> UnixPath(const std::string& address) {
+  if (address.rfind(kUnix, 0) != 0) return std::nullopt;
+  return address.substr(kUnix.size());
+}
+
+std::optional<HostPort> SplitHostPort(const std::string& address) {
+  const std::size_t colon = address.rfind(':');
+  if (colon == std::string::npos || colon == 0) return std::nullopt;
+  HostPort split{address.substr(0, colon), address.substr(colon + 1)};
+  if (split.port.empty() || split.port.size() > 5 ||
+      split.port.find_first_not_of("0123456789") != std::string::npos ||
+      std::stoi(split.port) > 65535) {
+    return std::nullopt;
+  }
+  if (split.host.front() == '[') {
+    if (split.host.size() < 3 || split.host.back() != ']') return std::nullopt;
+    split.host = split.host.substr(1, split.host.size() - 2);
+  } else if (split.host.find(':') != std::string::npos) {
+    return std::nullopt;
+  }
+  return split;
+}
+
 bool IsLocalAddress(const std::string& address) {
-  if (IsUnix(address)) return true;
-  const auto split = Split(address);
+  if (UnixPath(address)) return true;
+  const auto split = SplitHostPort(address);
   return split &&
          (split->host == "localhost" || split->host == "::1" || split->host.rfind("127.", 0) == 0);
 }
@@ -95,15 +92,14 @@ Status CannotListen(const std::string& address, const std::string& why) {
 
 Status CheckListenAddress(const std::string& address, bool insecure_network) {
   std::string why;
-  if (IsUnix(address)) {
-    const std::string path = address.substr(kUnix.size());
-    if (path.empty() || path.size() >= sizeof(sockaddr_un::sun_path)) {
+  if (const auto path = UnixPath(address)) {
+    if (path->empty() || path->size() >= sizeof(sockaddr_un::sun_path)) {
       return absl::InvalidArgumentError(StrCat("'", address, "': a unix socket's path has 1 to ",
                                                sizeof(sockaddr_un::sun_path) - 1, " bytes"));
     }
-    why = Answers(path) ? "another server answers there" : UnixError(path);
+    why = Answers(*path) ? "another server answers there" : UnixError(*path);
   } else {
-    const auto split = Split(address);
+    const auto split = SplitHostPort(address);
     if (!split) {
       return absl::InvalidArgumentError(
           StrCat("'", address, "' is no address; expected host:port or unix:PATH"));
@@ -119,7 +115,7 @@ Status CheckListenAddress(const std::string& address, bool insecure_network) {
 }
 
 std::string WithPort(const std::string& address, int port) {
-  if (IsUnix(address)) return address;
+  if (UnixPath(address)) return address;
   return StrCat(address.substr(0, address.rfind(':') + 1), port);
 }
 

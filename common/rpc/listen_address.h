@@ -1,12 +1,23 @@
-// Addresses that a server listens on: host:port, [ipv6]:port or unix:PATH.
+// Addresses and what a server can listen on: host:port, [ipv6]:port or unix:PATH.
 // Thread-safety: pure functions, but for the sockets that they try.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "common/base/status.h"
 
 namespace cairn::rpc {
+
+// The path of unix:PATH; nothing for another address.
+std::optional<std::string> UnixPath(const std::string& address);
+
+struct HostPort {
+  std::string host;  // without brackets
+  std::string port;
+};
+// Nothing if the address is not host:port or [ipv6]:port with a port of 0 to 65535.
+std::optional<HostPort> SplitHostPort(const std::string& address);
 
 // True for unix:PATH and for hosts localhost, 127.x.x.x and [::1].
 bool IsLocalAddress(const std::string& address);

@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/rpc/channel.h"
 #include "common/rpc/grpc_status.h"
 #include "common/rpc/listen_address.h"
 #include "proto/ps_service.grpc.pb.h"
@@ -113,6 +114,7 @@ void RaiseOpenFileLimit() {
 Status GrpcPsServer::Start() {
   CHECK(server_ == nullptr) << "started twice";
   RaiseOpenFileLimit();
+  rpc::KeepGrpcRunning();
   RETURN_IF_ERROR(rpc::CheckListenAddress(options_.address, options_.insecure_network));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;

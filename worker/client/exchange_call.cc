@@ -1,15 +1,22 @@
 #include "worker/client/exchange_call.h"
 
+#include <fcntl.h>
+#include <glog/logging.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <utility>
 
 #include "common/rpc/channel.h"
 #include "common/rpc/grpc_status.h"
 
 namespace cairn::worker {
-ExchangeCall::ExchangeCall(const std::string& address, Events events)
+ExchangeCall::ExchangeCall(int socket, const std::string& address, Events events)
     : events_(std::move(events)),
-      channel_(rpc::MakeChannel(address, static_cast<int>(rpc::kMaxMessageBytes))),
+      socket_(::fcntl(socket, F_DUPFD_CLOEXEC, 0)),
+      channel_(rpc::MakeChannelOver(socket, address, static_cast<int>(rpc::kMaxMessageBytes))),
       stub_(std::make_unique<grpc::GenericStub>(channel_)) {
+  PCHECK(socket_ >= 0) << "no handle of a connection";
   stub_->PrepareBidiStreamingCall(&context_, rpc::kExchangeMethod, {}, this);
   MutexLock lock(mu_);
   // Writes start outside of callbacks too: OnDone must wait until no more of them can.
@@ -18,7 +25,10 @@ ExchangeCall::ExchangeCall(const std::string& address, Events events)
   StartRead(&incoming_);
 }
 
-ExchangeCall::~ExchangeCall() { (void)End(); }
+ExchangeCall::~ExchangeCall() {
+  (void)End();
+  ::close(socket_);
+}
 
 void ExchangeCall::Send(rpc::OutgoingBody body) {
   MutexLock lock(mu_);
@@ -73,6 +83,7 @@ void ExchangeCall::OnDone(const grpc::Status& status) {
 
 Status ExchangeCall::End() {
   context_.TryCancel();
+  (void)::shutdown(socket_, SHUT_RDWR);
   MutexLock lock(mu_);
   changed_.Wait(mu_, [this] { return done_; });
   return status_;

@@ -1,6 +1,7 @@
-// One data stream from its opening to its end; never opened again. Has a channel of its own, so
-// that the end of the stream closes the connection and frees every slice the transport still holds.
-// Thread-safety: every method may be called from any thread; the destructor by one, at the end.
+// One data stream from its opening to its end; never opened again. Has a connection of its own, and
+// ends by breaking it: a stream whose peer has stopped reading could not be cancelled otherwise,
+// and the transport would go on holding slices of the callers' memory. Thread-safety: every method
+// may be called from any thread; the destructor by one, at the end.
 #pragma once
 
 #include <grpcpp/client_context.h>
@@ -25,7 +26,8 @@ class ExchangeCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
     std::function<void()> broken;
   };
 
-  ExchangeCall(const std::string& address, Events events);
+  // Takes `socket`, connected to the server.
+  ExchangeCall(int socket, const std::string& address, Events events);
   // Ends the stream and waits for it.
   ~ExchangeCall() override;
 
@@ -44,6 +46,7 @@ class ExchangeCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   void WriteNext() REQUIRES(mu_);
 
   const Events events_;
+  const int socket_;  // our own handle of the connection
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<grpc::GenericStub> stub_;
   grpc::ClientContext context_;

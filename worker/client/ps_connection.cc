@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/base/mutex.h"
+#include "common/rpc/connect.h"
 #include "worker/client/exchange_call.h"
 
 namespace cairn::worker {
@@ -108,6 +109,7 @@ class Connection final : public PsConnection {
 
   const PsConnectionOptions options_;
   const std::string name_;
+  rpc::WakeEvent wake_;  // ends an attempt to connect, when stop_ or expired_ turned true
 
   Mutex mu_;
   CondVar changed_;
@@ -162,6 +164,7 @@ Status Connection::Await(Call& call, bool* answered) {
       expired_ = true;
       changed_.NotifyAll();
     }
+    wake_.Set();
     call.mu.Lock();
     call.changed.Wait(call.mu, over);
   }
@@ -189,6 +192,7 @@ void Connection::Stop() {
     stop_ = true;
     changed_.NotifyAll();
   }
+  wake_.Set();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -244,7 +248,15 @@ void Connection::Keep() {
 }
 
 Status Connection::RunStream(Clock::time_point until, bool* stood) {
-  ExchangeCall stream(options_.address,
+  const auto left = std::chrono::ceil<milliseconds>(until - Clock::now());
+  wake_.Clear();
+  {
+    MutexLock lock(mu_);
+    if (stop_ || expired_) return absl::CancelledError("interrupted");
+  }
+  ASSIGN_OR_RETURN(const int socket,
+                   rpc::ConnectSocket(options_.address, std::max(left, milliseconds{0}), wake_));
+  ExchangeCall stream(socket, options_.address,
                       {[this](const grpc::ByteBuffer& message) { return OnMessage(message); },
                        [this] {
                          MutexLock lock(mu_);
