@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::align_val_t kAlignment{64};
 constexpr std::size_t kSmallest = 4096;
+constexpr std::size_t kLargest = std::size_t{1} << 48;
 
 }  // namespace
 
@@ -22,6 +23,7 @@ BufferPool::~BufferPool() {
 }
 
 std::shared_ptr<BufferPool::Buffer> BufferPool::Take(std::size_t size) {
+  if (size > kLargest) return nullptr;
   const int size_class = std::bit_width(std::max(size, kSmallest) - 1);
   const std::size_t capacity = std::size_t{1} << size_class;
   std::byte* data = nullptr;

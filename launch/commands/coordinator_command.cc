@@ -2,6 +2,7 @@
 #include <gflags/gflags.h>
 #include <glog/logging.h>
 
+#include <csignal>
 #include <iostream>
 #include <string_view>
 
@@ -97,7 +98,8 @@ int RunCoordinator(int argc, char** argv) {
     return ReportError(status);
   if (result.stopped) {
     std::cerr << "stopped; the same command goes on from " << result.checkpoint << "\n";
-    return 128 + signals.received();
+    // Stopped by a call (StopJob) is stopped as by SIGTERM.
+    return 128 + (signals.received() != 0 ? signals.received() : SIGTERM);
   }
   std::cout << ResultLine(result) << std::endl;
   return 0;

@@ -192,6 +192,24 @@ std::optional<int> ParseFlags(const Usage& usage, int* argc, char*** argv) {
 
 std::span<const std::string> Overrides() { return MutableOverrides(); }
 
+std::string InputOverride(std::string_view files) {
+  std::string list;
+  while (!files.empty()) {
+    const std::size_t comma = files.find(',');
+    const std::string_view name = files.substr(0, comma);
+    if (!name.empty()) {
+      StrAppend(list, list.empty() ? "" : ", ", '"');
+      for (const char c : name) {
+        if (c == '"' || c == '\\') list.push_back('\\');
+        list.push_back(c);
+      }
+      list.push_back('"');
+    }
+    files = comma == std::string_view::npos ? std::string_view() : files.substr(comma + 1);
+  }
+  return StrCat("data.test=[", list, "]");
+}
+
 int UsageError(const Usage& usage, std::string_view message) {
   std::cerr << usage.command << ": " << message << "\n`" << usage.command
             << " --help` shows examples and flags.\n";

@@ -50,6 +50,9 @@ std::optional<int> ParseFlags(const Usage& usage, int* argc, char*** argv);
 // Values of all --set flags of the last ParseFlags, in order.
 std::span<const std::string> Overrides();
 
+// The override that makes `files` (names or globs, with commas between them) the test split.
+std::string InputOverride(std::string_view files);
+
 // Says what is wrong with the command line, on stderr. Returns exit code 2.
 int UsageError(const Usage& usage, std::string_view message);
 

@@ -73,7 +73,7 @@ Status CoordinatorImpl::WriteCheckpoint(const std::string& name, bool is_best) {
   const Status pruned =
       PruneCheckpoints(checkpoints_folder_, job_.checkpoint().keep(), state.best_checkpoint());
   if (!pruned.ok()) LOG(WARNING) << "old checkpoints stay: " << pruned.message();
-  if (options_.observer != nullptr) options_.observer->OnCheckpoint(CheckpointPath(name));
+  if (options_.observer != nullptr) options_.observer->OnCheckpoint(ShownPath(name));
   return OkStatus();
 }
 
@@ -84,7 +84,9 @@ Status CoordinatorImpl::WriteCheckpointFiles(const std::string& name, bool is_be
   RETURN_IF_ERROR(OnAllServers([&](std::size_t ps, PsAdmin& admin) {
     return admin.Snapshot(writer.ShardFolder(static_cast<std::uint32_t>(ps)), &shards[ps]);
   }));
-  RETURN_IF_ERROR(writer.Seal(job_, state, shards, UnixSeconds(), options_.program));
+  RETURN_IF_ERROR(
+      writer.Seal(job_, state, shards, UnixSeconds(),
+                  options_.program.empty() ? "cairn " CAIRN_VERSION : options_.program));
   RETURN_IF_ERROR(writer.Publish());
   RETURN_IF_ERROR(MovePointer(checkpoints_folder_, kLatestFile, name));
   if (is_best) RETURN_IF_ERROR(MovePointer(checkpoints_folder_, kBestFile, name));

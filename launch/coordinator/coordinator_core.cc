@@ -84,6 +84,10 @@ std::string CoordinatorImpl::CheckpointPath(std::string_view name) const {
   return JoinPath(checkpoints_folder_, name);
 }
 
+std::string CoordinatorImpl::ShownPath(std::string_view name) const {
+  return JoinPath(JoinPath(options_.run_dir, kCheckpointsFolder), name);
+}
+
 Status CoordinatorImpl::Load() {
   RETURN_IF_ERROR(RemoveLeftovers(checkpoints_folder_));
   RETURN_IF_ERROR(MakeFolders(checkpoints_folder_));
@@ -121,10 +125,7 @@ void CoordinatorImpl::FillResult(JobResult* result) const {
   }
   result->bayes_auc = BayesAuc(job_);
   result->run_dir = options_.run_dir;
-  if (!latest_checkpoint_.empty()) {
-    result->checkpoint =
-        JoinPath(JoinPath(options_.run_dir, kCheckpointsFolder), latest_checkpoint_);
-  }
+  if (!latest_checkpoint_.empty()) result->checkpoint = ShownPath(latest_checkpoint_);
   if (state_.has_test()) result->test = QualityOf(state_.test());
   if (job_.data().valid_size() > 0 && state_.best_epoch() < result->epochs) {
     const proto::EpochRecord& best = state_.history(static_cast<int>(state_.best_epoch()));

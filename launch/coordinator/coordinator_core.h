@@ -95,7 +95,7 @@ struct CoordinatorOptions {
   std::function<double()> clock_s;
   JobObserver* observer = nullptr;  // outlives the core
   double progress_every_s = 10;
-  std::string program = "cairn";  // name and version, for manifests
+  std::string program = {};  // name and version, for manifests; empty: this program's
 
   double silent_s = 10;        // a worker that has not called for so long is named in the log,
   double lost_s = -1;          // and for so long: its leases are handed out again; 0: never;

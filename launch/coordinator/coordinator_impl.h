@@ -89,6 +89,7 @@ class CoordinatorImpl final : public CoordinatorCore {
   // coordinator_core.cc
   double Now() const { return options_.clock_s(); }
   std::string CheckpointPath(std::string_view name) const;  // absolute
+  std::string ShownPath(std::string_view name) const;  // of a checkpoint, below run_dir as given
   void FillResult(JobResult* result) const REQUIRES(mu_);
 
   // coordinator_members.cc

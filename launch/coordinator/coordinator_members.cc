@@ -30,6 +30,10 @@ void CoordinatorImpl::Fail(std::string_view who, const Status& status) {
 
 void CoordinatorImpl::ReportFailure(std::string_view who, const Status& status) {
   MutexLock lock(mu_);
+  // Nobody waits for it to be told of the end.
+  for (auto& [index, worker] : workers_) {
+    if (who == StrCat("worker ", index)) worker.has_left = true;
+  }
   Fail(who, status.ok() ? absl::InternalError("failed without saying why") : status);
 }
 

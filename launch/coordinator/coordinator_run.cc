@@ -146,11 +146,13 @@ Status CoordinatorImpl::Run(JobResult* result) {
 }
 
 Result<CoordinatorImpl::Next> CoordinatorImpl::RunScript() {
-  if (options_.observer != nullptr) options_.observer->OnStart(resume_from_);
+  std::string shown;
   {
     MutexLock lock(mu_);
     without_worker_since_s_ = Now();
+    if (!resume_from_.empty()) shown = ShownPath(latest_checkpoint_);
   }
+  if (options_.observer != nullptr) options_.observer->OnStart(shown);
   ASSIGN_OR_RETURN(Next next, AwaitServers());
   if (next == Next::kStop) return next;
   RETURN_IF_ERROR(RestoreServers(resume_from_));

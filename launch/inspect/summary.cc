@@ -52,13 +52,13 @@ std::string Position(const proto::TrainState& state) {
 }
 
 std::string Progress(const proto::TrainState& state) {
-  std::string text = StrCat(HumanCount(state.steps()), " steps, ", HumanCount(state.rows()),
-                            " rows in ", HumanSeconds(state.train_seconds()));
+  std::string text = StrCat(CountOf(state.steps(), "step"), ", ", CountOf(state.rows(), "row"),
+                            " in ", HumanSeconds(state.train_seconds()));
   if (RowsPerSecond(state) > 0) {
     StrAppend(text, ", ", HumanCount(static_cast<std::uint64_t>(RowsPerSecond(state))), " rows/s");
   }
   if (state.bad_rows() > 0) {
-    StrAppend(text, "; ", HumanCount(state.bad_rows()), " bad rows left out");
+    StrAppend(text, "; ", CountOf(state.bad_rows(), "bad row"), " left out");
   }
   if (state.skipped_steps() > 0) {
     StrAppend(text, "; ", HumanCount(state.skipped_steps()),
@@ -70,7 +70,7 @@ std::string Progress(const proto::TrainState& state) {
 std::string MetricsWords(const proto::Metrics& metrics) {
   return StrCat("auc ", Metric(metrics.has_auc(), metrics.auc(), 5), ", logloss ",
                 Metric(metrics.has_logloss(), metrics.logloss(), 5), ", ",
-                HumanCount(metrics.rows()), " rows");
+                CountOf(metrics.rows(), "row"));
 }
 
 void AppendState(const proto::TrainState& state, std::string& text) {
@@ -81,7 +81,7 @@ void AppendState(const proto::TrainState& state, std::string& text) {
   }
   if (state.learning_rate_scale() != 1 || state.epochs_without_gain() > 0) {
     StrAppend(text, "schedule    learning rate x ", state.learning_rate_scale(), ", ",
-              state.epochs_without_gain(), " epochs without gain\n");
+              CountOf(state.epochs_without_gain(), "epoch"), " without gain\n");
   }
   if (state.has_test()) StrAppend(text, "test        ", MetricsWords(state.test()), "\n");
 }
@@ -151,10 +151,11 @@ std::string SummaryText(const Summary& summary) {
   AppendState(state, text);
   if (state.history_size() > 0)
     StrAppend(text, "\nmetrics after each epoch\n", HistoryTable(state));
-  StrAppend(text, "\ntables: ", manifest.table_size(), ", ", HumanCount(TotalRows(manifest)),
-            " rows, ", HumanBytes(TotalTableBytes(manifest)), " with optimizer state\n",
-            TableTable(manifest), "\ndense: ", manifest.dense_size(), " tensors, ",
-            HumanCount(DenseParameters(manifest)), " parameters\n\nshards: ", manifest.shard_size(),
+  StrAppend(text, "\ntables: ", manifest.table_size(), ", ", CountOf(TotalRows(manifest), "row"),
+            ", ", HumanBytes(TotalTableBytes(manifest)), " with optimizer state\n",
+            TableTable(manifest),
+            "\ndense: ", CountOf(static_cast<std::uint64_t>(manifest.dense_size()), "tensor"), ", ",
+            CountOf(DenseParameters(manifest), "parameter"), "\n\nshards: ", manifest.shard_size(),
             " of ", 1ull << std::min(manifest.slot_bits(), 32u), " slots; the fullest holds ",
             Fixed(Imbalance(manifest), 2), " times the mean of rows\n", ShardTable(manifest));
   const FileTotals files = FilesBelow(manifest, "");

@@ -108,17 +108,17 @@ std::string VerdictText(const std::string& path, const Verifier& verifier) {
     StrAppend(text, "DAMAGED  ", JoinPath(path, problem.file), ": ", problem.what, "\n");
   }
   if (checked.unscanned_shards > 0) {
-    StrAppend(text, "not scanned: rows of ", checked.unscanned_shards,
-              " shards whose files are damaged\n");
+    StrAppend(text, "not scanned: rows of ", CountOf(checked.unscanned_shards, "server"),
+              ", whose files are damaged\n");
   }
-  StrAppend(text, "checked: manifest seals, sizes and XXH3-128 of ", HumanCount(checked.files),
-            " files (", HumanBytes(checked.bytes), ") of ", checked.checkpoints,
-            " checkpoints, RocksDB block checksums, ", HumanCount(checked.rows), " rows and ",
-            HumanCount(checked.dense_chunks),
-            " dense chunks (place, count, no value that is not finite)\n");
+  StrAppend(text, "checked: manifest seals, sizes and XXH3-128 of ", CountOf(checked.files, "file"),
+            " (", HumanBytes(checked.bytes), ") of ", CountOf(checked.checkpoints, "checkpoint"),
+            ", RocksDB block checksums, ", CountOf(checked.rows, "row"), " and ",
+            CountOf(checked.dense_chunks, "dense chunk"),
+            " (place, count, no value that is not finite)\n");
   const std::size_t found = verifier.problems().size();
   if (found == 0) return StrCat(text, "sound: ", path, "\n");
-  return StrCat(text, "damaged: ", path, ", ", found, found == 1 ? " problem\n" : " problems\n");
+  return StrCat(text, "damaged: ", path, ", ", CountOf(found, "problem"), "\n");
 }
 
 std::string VerdictJson(const std::string& path, const Verifier& verifier) {

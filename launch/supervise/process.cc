@@ -150,7 +150,7 @@ std::string DescribeExit(const ProcessExit& exit) {
         return text;
     }
   }
-  const std::string text = StrCat("exit code ", exit.code);
+  std::string text = StrCat("exit code ", exit.code);
   switch (exit.code) {
     case 0:
       return text;

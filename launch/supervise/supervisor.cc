@@ -1,9 +1,6 @@
 #include "launch/supervise/supervisor.h"
 
-#include <fcntl.h>
-#include <glog/logging.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +9,7 @@
 #include <utility>
 
 #include "common/io/file.h"
+#include "launch/supervise/children.h"
 #include "launch/supervise/cluster_state.h"
 #include "launch/supervise/event_wait.h"
 #include "launch/supervise/failure_report.h"
@@ -26,16 +24,6 @@ using std::chrono::milliseconds;
 
 constexpr int kTryAgain = 138;
 constexpr milliseconds kLeftNotice{10'000};
-
-struct Child {
-  ProcessSpec spec;
-  pid_t pid = 0;
-  Clock::time_point started;
-  std::uint64_t log_offset = 0;
-  bool is_alive = false;
-
-  std::string Name() const { return ProcessName(spec.role, spec.index); }
-};
 
 double SecondsBetween(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double>(end - begin).count();
@@ -74,18 +62,15 @@ class Supervisor {
   void FollowLog();
 
   void OnSignal(int signal);
-  void Reap();
-  void OnExit(Child& child, const ProcessExit& exit);
+  void OnExit(std::size_t index, const ProcessExit& exit);
   void OnCoordinatorExit(const ProcessExit& exit);
   void Fail(const Child& child, const ProcessExit& exit, std::string what);
   void NoticeLeft();
   void OnDeadline();
 
   void Enter(Phase phase, milliseconds limit);
-  void SignalAll(int signal);
   void EndAll();
   void KillAll();
-  bool AnyAlive() const;
   milliseconds UntilDeadline() const;
   int Finish();
 
@@ -93,8 +78,8 @@ class Supervisor {
   const Clock::time_point begin_;
   LogFollower follower_;
   EventWait events_;
-  std::vector<Child> children_;  // [0] is the coordinator
-  ClusterState state_;           // process i is children_[i]
+  Children children_;   // [0] is the coordinator
+  ClusterState state_;  // process i is children_[i]
 
   Phase phase_ = Phase::kStarting;
   std::optional<Clock::time_point> deadline_;
@@ -120,25 +105,20 @@ void Supervisor::SaveState() {
 }
 
 bool Supervisor::Start(const ProcessSpec& spec) {
-  Child child;
-  child.spec = spec;
-  child.started = Clock::now();
-  child.log_offset = FileSize(spec.log).value_or(0);
-  const Result<pid_t> pid = StartProcess(spec);
-  if (!pid.ok()) {
-    Fail(child, {.code = ExitCodeOf(pid.status())}, std::string(pid.status().message()));
+  if (const Status started = children_.Start(spec); !started.ok()) {
+    Child absent;
+    absent.spec = spec;
+    absent.started = Clock::now();
+    Fail(absent, {.code = ExitCodeOf(started)}, std::string(started.message()));
     return false;
   }
-  child.pid = *pid;
-  child.is_alive = true;
   ProcessState& process = state_.process.emplace_back();
   process.role = spec.role;
   process.index = spec.index;
-  process.pid = *pid;
-  process.start_ticks = ProcessStartTicks(*pid);
+  process.pid = children_.back().pid;
+  process.start_ticks = ProcessStartTicks(process.pid);
   process.log = spec.log;
   process.started_unix_s = UnixNow();
-  children_.push_back(std::move(child));
   return true;
 }
 
@@ -185,26 +165,15 @@ void Supervisor::Enter(Phase phase, milliseconds limit) {
   if (limit > milliseconds::zero()) deadline_ = Clock::now() + limit;
 }
 
-void Supervisor::SignalAll(int signal) {
-  for (const Child& child : children_) {
-    if (child.is_alive) kill(-child.pid, signal);
-  }
-}
-
 void Supervisor::EndAll() {
-  SignalAll(SIGTERM);
-  SignalAll(SIGCONT);  // a stopped process cannot leave
-  Enter(Phase::kEnding, options_.kill_grace);
+  children_.SignalAll(SIGTERM);
+  children_.SignalAll(SIGCONT);  // a stopped process cannot leave
+  Enter(Phase::kEnding, failures_.empty() ? options_.kill_grace : options_.failed_grace);
 }
 
 void Supervisor::KillAll() {
-  SignalAll(SIGKILL);
+  children_.SignalAll(SIGKILL);
   Enter(Phase::kKilling, milliseconds::zero());
-}
-
-bool Supervisor::AnyAlive() const {
-  return std::any_of(children_.begin(), children_.end(),
-                     [](const Child& child) { return child.is_alive; });
 }
 
 void Supervisor::OnSignal(int signal) {
@@ -240,27 +209,10 @@ void Supervisor::OnSignal(int signal) {
   }
 }
 
-void Supervisor::Reap() {
-  for (std::size_t i = 0; i < children_.size(); ++i) {
-    Child& child = children_[i];
-    siginfo_t info{};
-    if (!child.is_alive ||
-        waitid(P_PID, static_cast<id_t>(child.pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-        info.si_pid == 0) {
-      continue;
-    }
-    // Before the zombie's pid can be given away: whatever it started goes with it.
-    kill(-child.pid, SIGKILL);
-    int wait_status = 0;
-    waitpid(child.pid, &wait_status, 0);
-    child.is_alive = false;
-    OnExit(child, ExitFromWaitStatus(wait_status));
-  }
-}
-
-void Supervisor::OnExit(Child& child, const ProcessExit& exit) {
-  const std::size_t index = static_cast<std::size_t>(&child - children_.data());
-  state_.process[index].ended = DescribeExit(exit);
+void Supervisor::OnExit(std::size_t index, const ProcessExit& exit) {
+  const Child& child = children_[index];
+  const bool was_told = orderly_code_.has_value() && IsStopCode(exit.code);
+  state_.process[index].ended = was_told ? "left when told to" : DescribeExit(exit);
   state_.process[index].seconds = SecondsBetween(child.started, Clock::now());
   SaveState();
   if (index == 0) {
@@ -296,7 +248,10 @@ void Supervisor::OnExit(Child& child, const ProcessExit& exit) {
 
 void Supervisor::OnCoordinatorExit(const ProcessExit& exit) {
   has_coordinator_ended_ = true;
-  const bool is_orderly = exit.signal == 0 && (exit.code == 0 || IsStopCode(exit.code));
+  // SIGTERM kills a coordinator that has not come as far as to handle it: nothing was begun.
+  const bool is_early = phase_ == Phase::kStopping && exit.signal == SIGTERM;
+  const bool is_orderly =
+      is_early || (exit.signal == 0 && (exit.code == 0 || IsStopCode(exit.code)));
   if (phase_ == Phase::kEnding || phase_ == Phase::kKilling) {
     // The job may have come to its end all the same; a stop code only says that it was told twice.
     if (exit.signal == 0 && exit.code == 0 && failures_.empty()) orderly_code_ = 0;
@@ -306,7 +261,7 @@ void Supervisor::OnCoordinatorExit(const ProcessExit& exit) {
     Fail(children_[0], exit, "");
     return;
   }
-  orderly_code_ = exit.code;
+  orderly_code_ = is_early ? 128 + SIGTERM : exit.code;
   // Servers serve until they are told to leave; workers were told by the coordinator.
   for (const Child& child : children_) {
     if (child.is_alive && child.spec.role == "ps") kill(child.pid, SIGTERM);
@@ -433,10 +388,10 @@ int Supervisor::Run() {
     Say("waiting for the coordinator to listen");
   }
   SaveState();
-  while (AnyAlive()) {
+  while (children_.AnyAlive()) {
     for (const int signal : events_.Wait(UntilDeadline())) OnSignal(signal);
     FollowLog();
-    Reap();
+    for (const Children::Ended& ended : children_.Reap()) OnExit(ended.index, ended.exit);
     if (phase_ == Phase::kStarting && children_[0].is_alive) LookForAddress();
     NoticeLeft();
     if (deadline_.has_value() && Clock::now() >= *deadline_) OnDeadline();

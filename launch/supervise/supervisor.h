@@ -42,8 +42,9 @@ struct SupervisorOptions {
   std::chrono::milliseconds grace{120'000};
   // After the coordinator's end, for workers to leave on their own.
   std::chrono::milliseconds leave_grace{2'000};
-  // From SIGTERM to SIGKILL.
+  // From SIGTERM to SIGKILL; the second one after a failure, when nothing is left to be saved.
   std::chrono::milliseconds kill_grace{10'000};
+  std::chrono::milliseconds failed_grace{2'000};
   // From the first failure to the stop of the others, to see who else failed on its own.
   std::chrono::milliseconds settle{1'000};
   // Signals within this time of the first count as the same wish (`timeout` sends two).

@@ -30,6 +30,10 @@ std::string HumanCount(std::uint64_t count) {
   return text;
 }
 
+std::string CountOf(std::uint64_t count, const std::string& what) {
+  return StrCat(HumanCount(count), " ", what, count == 1 ? "" : "s");
+}
+
 std::string HumanBytes(std::uint64_t bytes) {
   if (bytes < 1024) return StrCat(bytes, " B");
   constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

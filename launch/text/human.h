@@ -9,6 +9,9 @@ namespace cairn::launch {
 // "0", "999", "1 234 567": thousands set off by a space.
 std::string HumanCount(std::uint64_t count);
 
+// "1 row", "2 000 rows".
+std::string CountOf(std::uint64_t count, const std::string& what);
+
 // "512 B", "1.5 KiB", "23.0 MiB".
 std::string HumanBytes(std::uint64_t bytes);
 

@@ -1,6 +1,7 @@
 #include "ps/checkpoint/flush.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +31,13 @@ std::vector<std::uint32_t> Rounds(std::span<const std::uint64_t> rows_of_slot,
   return begins;
 }
 
+// Rows lie in memory in no order of keys: each is asked for some records ahead of its turn.
+void PrefetchRecord(const DirtyRow& row, std::size_t bytes) {
+  for (std::size_t i = 0; i < std::min<std::size_t>(bytes, 512); i += 64) {
+    __builtin_prefetch(row.record + i);
+  }
+}
+
 Status FlushRound(std::span<const std::unique_ptr<EmbeddingTable>> tables, const SlotRange& slots,
                   std::uint32_t begin_slot, std::uint32_t end_slot, std::vector<DirtyRow>& rows,
                   RowStore& store) {
@@ -50,6 +58,8 @@ Status FlushRound(std::span<const std::unique_ptr<EmbeddingTable>> tables, const
   return store.PutSorted(Family::kRows, rows.size(), bytes, [&](std::size_t i) {
     key = EncodeRowKey(rows[i].key);
     const std::size_t record_bytes = tables[rows[i].key.table]->layout().RecordBytes();
+    constexpr std::size_t kAhead = 16;
+    if (i + kAhead < rows.size()) PrefetchRecord(rows[i + kAhead], record_bytes);
     return StoreRecord{{key.data(), key.size()},
                        {reinterpret_cast<const char*>(rows[i].record), record_bytes}};
   });
@@ -80,6 +90,8 @@ Status FlushDirty(std::span<const std::unique_ptr<EmbeddingTable>> tables,
   }
   const auto rounds = Rounds(rows_of_slot, slots.first, rows_at_once);
   std::vector<DirtyRow> rows;
+  rows.reserve(
+      std::min(std::reduce(rows_of_slot.begin(), rows_of_slot.end()), std::uint64_t{rows_at_once}));
   for (std::size_t i = 0; i + 1 < rounds.size(); ++i) {
     RETURN_IF_ERROR(FlushRound(tables, slots, rounds[i], rounds[i + 1], rows, store));
   }

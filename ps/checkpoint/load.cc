@@ -44,7 +44,7 @@ class Loader {
          const SlotRange& slots, bool dirty)
       : manifest_(manifest), dense_(dense), slots_(slots), dirty_(dirty) {
     for (const proto::TableEntry& table : manifest.table()) {
-      tables_.push_back(FindTable(tables, table.name()));
+      tables_.push_back({FindTable(tables, table.name()), {}, {}});
     }
   }
 
@@ -60,9 +60,10 @@ class Loader {
     RETURN_IF_ERROR(
         reader->ForEachRowOfSlots(first, last, [&](std::uint32_t table, const RowView& row) {
           ++read[table];
-          LoadRow(table, row);
+          LoadRow(tables_[table], row);
           return true;
         }));
+    for (Waiting& waiting : tables_) LoadWaiting(waiting);
     const bool whole = first == shard.first_slot() && last == shard.last_slot();
     for (std::size_t t = 0; whole && t < read.size(); ++t) {
       const std::uint64_t wanted = shard.rows(static_cast<int>(t));
@@ -77,11 +78,29 @@ class Loader {
   const LoadCounts& counts() const { return counts_; }
 
  private:
-  void LoadRow(std::uint32_t table, const RowView& row) {
-    if (tables_[table] == nullptr || !slots_.HasMixed(MixedKey(row.key))) return;
-    tables_[table]->Load(row.key, row.record.data(), dirty_);
+  // Rows of one table on their way into it.
+  struct Waiting {
+    EmbeddingTable* table;  // null: not in the job
+    std::vector<std::uint64_t> keys;
+    std::vector<std::byte> records;
+  };
+  static constexpr std::size_t kRowsAtOnce = 8192;
+
+  void LoadRow(Waiting& waiting, const RowView& row) {
+    if (waiting.table == nullptr || !slots_.HasMixed(MixedKey(row.key))) return;
+    waiting.keys.push_back(row.key);
+    waiting.records.insert(waiting.records.end(), row.record.begin(), row.record.end());
+    if (waiting.keys.size() == kRowsAtOnce) LoadWaiting(waiting);
     ++counts_.rows;
     counts_.last_step = std::max(counts_.last_step, row.metadata.last_step);
+  }
+
+  void LoadWaiting(Waiting& waiting) {
+    if (waiting.keys.empty()) return;
+    CHECK(!groups_.Build(waiting.keys, slots_).has_value());
+    waiting.table->Load(groups_, waiting.records.data(), dirty_);
+    waiting.keys.clear();
+    waiting.records.clear();
   }
 
   Status LoadDense(const ShardReader& reader, const std::string& folder,
@@ -110,7 +129,8 @@ class Loader {
   DenseParameters& dense_;
   const SlotRange slots_;
   const bool dirty_;
-  std::vector<EmbeddingTable*> tables_;  // by the checkpoint's numbers; null: not in the job
+  std::vector<Waiting> tables_;  // by the checkpoint's numbers
+  KeyGroups groups_;
   LoadCounts counts_;
 };
 

@@ -70,7 +70,9 @@ class RocksShardReader : public ShardReader {
   Status ForEachRowOfSlots(
       std::uint32_t first_slot, std::uint32_t last_slot,
       const std::function<bool(std::uint32_t, const RowView&)>& visit) const override {
-    return Scan(SlotBegin(first_slot), SlotBegin(last_slot + 1), visit);
+    // At the shard's own ends there are no bounds, so that stray records are seen.
+    return Scan(first_slot <= first_slot_ ? "" : SlotBegin(first_slot),
+                last_slot >= last_slot_ ? "" : SlotBegin(last_slot + 1), visit);
   }
 
   Status FindRow(std::uint32_t table, std::uint64_t key,

@@ -41,7 +41,7 @@ class Adagrad : public RowOptimizer {
   std::string_view name() const override { return "adagrad"; }
   std::size_t StateSize(std::size_t dim) const override { return dim; }
   void InitState(std::span<float> state) const override { std::ranges::fill(state, initial_); }
-  void Apply(RowRef row, std::span<const float> grad, const StepInfo& step) const override {
+  void Apply(const RowRef& row, std::span<const float> grad, const StepInfo& step) const override {
     kernel_(row.value.data(), row.state.data(), grad.data(), row.value.size(),
             {rate_ * step.learning_rate_scale, epsilon_, step.l2});
   }

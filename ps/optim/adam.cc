@@ -67,7 +67,7 @@ class Adam : public RowOptimizer {
   std::string_view name() const override { return "adam"; }
   std::size_t StateSize(std::size_t dim) const override { return 2 * dim; }
   void InitState(std::span<float> state) const override { std::ranges::fill(state, 0.0f); }
-  void Apply(RowRef row, std::span<const float> grad, const StepInfo& step) const override {
+  void Apply(const RowRef& row, std::span<const float> grad, const StepInfo& step) const override {
     const std::size_t n = row.value.size();
     const BiasCorrection correction = CorrectionOf(step.update_count);
     kernel_(row.value.data(), row.state.data(), row.state.data() + n, grad.data(), n,

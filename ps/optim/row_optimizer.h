@@ -45,7 +45,8 @@ class RowOptimizer {
   virtual void InitState(std::span<float> state) const = 0;
   // grad: d(loss)/d(value) summed over the batch, value.size() finite floats that do not overlap
   // the row.
-  virtual void Apply(RowRef row, std::span<const float> grad, const StepInfo& step) const = 0;
+  virtual void Apply(const RowRef& row, std::span<const float> grad,
+                     const StepInfo& step) const = 0;
 };
 
 }  // namespace cairn::ps

@@ -22,7 +22,7 @@ class Sgd : public RowOptimizer {
   std::string_view name() const override { return "sgd"; }
   std::size_t StateSize(std::size_t) const override { return 0; }
   void InitState(std::span<float>) const override {}
-  void Apply(RowRef row, std::span<const float> grad, const StepInfo& step) const override {
+  void Apply(const RowRef& row, std::span<const float> grad, const StepInfo& step) const override {
     kernel_(row.value.data(), grad.data(), row.value.size(), rate_ * step.learning_rate_scale,
             step.l2);
   }

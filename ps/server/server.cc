@@ -4,6 +4,7 @@
 #include <grpcpp/ext/health_check_service_server_builder_option.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,6 +19,7 @@
 namespace cairn::ps {
 namespace {
 
+constexpr rlim_t kFewOpenFiles = 4096;
 constexpr std::size_t kIdleBufferBytes = std::size_t{256} << 20;
 
 // The calls of proto/ps_service.proto. Snapshot and Restore take long: gRPC's own threads for
@@ -95,8 +97,22 @@ void SetArguments(grpc::ServerBuilder& builder) {
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
 }
 
+// gRPC stops listening for good once it may open no more files. Raises this process's limit as far
+// as it may.
+void RaiseOpenFileLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_max < kFewOpenFiles) {
+    LOG(WARNING) << "this process may open only " << limit.rlim_max
+                 << " files; a server wants 65536 (ulimit -n)";
+  }
+}
+
 Status GrpcPsServer::Start() {
   CHECK(server_ == nullptr) << "started twice";
+  RaiseOpenFileLimit();
   RETURN_IF_ERROR(rpc::CheckListenAddress(options_.address, options_.insecure_network));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;

@@ -41,7 +41,8 @@ class PsServer {
   virtual ~PsServer() = default;  // stops
 
   // Unavailable, naming the address and why, when it cannot be listened on (in use, not ours);
-  // PermissionDenied for a network address without insecure_network.
+  // PermissionDenied for a network address without insecure_network. Raises the process's limit of
+  // open files as far as it may.
   virtual Status Start() = 0;
 
   // Where clients reach it, with the real port.

@@ -172,12 +172,18 @@ class RocksStore : public RowStore {
 
   Status Ingest(rocksdb::ColumnFamilyHandle* handle, std::size_t count,
                 const std::function<StoreRecord(std::size_t)>& at) {
-    std::vector<std::string> files;
+    rocksdb::IngestExternalFileArg ingest;
+    ingest.column_family = handle;
+    ingest.options.move_files = true;
+    ingest.options.write_global_seqno = false;    // leaves the bytes, and so their checksum, alone
+    ingest.options.verify_file_checksum = false;  // the writer's checksum is taken as it is
     std::string last;
     for (std::size_t i = 0; i < count;) {
-      rocksdb::SstFileWriter writer(rocksdb::EnvOptions(), options_, handle);
-      files.push_back(JoinPath(folder_, StrCat("ingest-", files.size(), ".tmp.sst")));
-      RETURN_IF_ERROR(Convert(writer.Open(files.back())));
+      // The page cache is kept: the files are read again for the manifest's checksums.
+      rocksdb::SstFileWriter writer(rocksdb::EnvOptions(), options_, handle,
+                                    /*invalidate_page_cache=*/false);
+      RETURN_IF_ERROR(Convert(writer.Open(
+          JoinPath(folder_, StrCat("ingest-", ingest.external_files.size(), ".tmp.sst")))));
       for (std::uint64_t written = 0; i < count && written < kIngestFileBytes; ++i) {
         const StoreRecord record = at(i);
         if (i > 0 && record.key <= last) return NotAscending();
@@ -185,12 +191,13 @@ class RocksStore : public RowStore {
         RETURN_IF_ERROR(Convert(writer.Put(ToSlice(record.key), ToSlice(record.value))));
         written += record.key.size() + record.value.size();
       }
-      RETURN_IF_ERROR(Convert(writer.Finish()));
+      rocksdb::ExternalSstFileInfo info;
+      RETURN_IF_ERROR(Convert(writer.Finish(&info)));
+      ingest.external_files.push_back(info.file_path);
+      ingest.files_checksums.push_back(info.file_checksum);
+      ingest.files_checksum_func_names.push_back(info.file_checksum_func_name);
     }
-    rocksdb::IngestExternalFileOptions ingest;
-    ingest.move_files = true;
-    ingest.write_global_seqno = false;  // leaves the bytes, and so their checksum, alone
-    return Convert(db_->IngestExternalFile(handle, files, ingest));
+    return Convert(db_->IngestExternalFiles({ingest}));
   }
 
   Status NotAscending() const {
@@ -226,8 +233,13 @@ Result<std::unique_ptr<RowStore>> OpenRocksStore(const std::string& folder,
   rocksdb::DB* raw = nullptr;
   rocksdb::Status status;
   if (wanted.read_only) {
+    // RocksDB would make the folder.
+    if (!PathExists(JoinPath(folder, "CURRENT"))) {
+      return absl::DataLossError(StrCat("database ", folder, " has no file CURRENT"));
+    }
     status = rocksdb::DB::OpenForReadOnly(options, folder, families, &handles, &raw);
   } else {
+    RETURN_IF_ERROR(MakeFolders(folder));
     RETURN_IF_ERROR(CheckFreeSpace(folder, 0, wanted.reserve_bytes));
     status = rocksdb::DB::Open(options, folder, families, &handles, &raw);
   }

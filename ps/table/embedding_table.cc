@@ -11,25 +11,44 @@
 namespace cairn::ps {
 namespace {
 
-// Keys whose buckets, and then rows, are fetched together.
-constexpr std::size_t kBatch = 32;
+// Keys of a stripe that are worked off together: first all are found, then their rows are used,
+// each in a loop of its own that has kRowsAhead lines on their way from memory.
+constexpr std::size_t kBatch = 512;
+constexpr std::size_t kRowsAhead = 32;
 // Records longer than this are left to the hardware's own prefetcher after the first lines.
 constexpr std::size_t kMaxPrefetchBytes = 512;
 
-void PrefetchForRead(const std::byte* begin, std::size_t bytes) {
+template <int kForWrite>
+void Prefetch(const void* memory, std::size_t bytes) {
+  const auto* const begin = static_cast<const std::byte*>(memory);
   for (std::size_t i = 0; i < std::min(bytes, kMaxPrefetchBytes); i += 64) {
-    __builtin_prefetch(begin + i, 0);
+    __builtin_prefetch(begin + i, kForWrite);
   }
 }
-void PrefetchForWrite(const std::byte* begin, std::size_t bytes) {
-  for (std::size_t i = 0; i < std::min(bytes, kMaxPrefetchBytes); i += 64) {
-    __builtin_prefetch(begin + i, 1);
+
+// Constant sizes, so that a short row costs no call.
+void CopyFloats(const float* from, std::size_t n, float* to) {
+  for (; n >= 16; n -= 16, from += 16, to += 16) std::memcpy(to, from, 64);
+  for (; n >= 4; n -= 4, from += 4, to += 4) std::memcpy(to, from, 16);
+  for (; n > 0; --n) *to++ = *from++;
+}
+
+// Calls use(i) for i in [0, n), and prefetch(i) some calls before.
+template <typename PrefetchOne, typename Use>
+void WithPrefetch(std::size_t n, PrefetchOne prefetch, Use use) {
+  for (std::size_t i = 0; i < std::min(kRowsAhead, n); ++i) prefetch(i);
+  std::size_t i = 0;
+  for (; i + kRowsAhead < n; ++i) {
+    prefetch(i + kRowsAhead);
+    use(i);
   }
+  for (; i < n; ++i) use(i);
 }
 
 }  // namespace
 
 struct alignas(64) EmbeddingTable::Stripe {
+  explicit Stripe(BlockPool* pool) : index(pool) {}
   mutable StripeLock lock;
   KeyIndex index GUARDED_BY(lock);
   std::uint32_t next_row GUARDED_BY(lock) = 0;  // in the block in use
@@ -37,7 +56,7 @@ struct alignas(64) EmbeddingTable::Stripe {
 };
 
 // Absent rows of one batch, to be initialised together.
-struct EmbeddingTable::Batch {
+struct EmbeddingTable::Fresh {
   std::uint64_t keys[kBatch];
   float* values[kBatch];
   std::size_t size = 0;
@@ -77,8 +96,9 @@ EmbeddingTable::EmbeddingTable(std::string name, std::size_t dim, float l2,
       l2_(l2),
       optimizer_(std::move(optimizer)),
       initializer_(std::move(initializer)),
-      arena_(stride_),
-      stripes_(new Stripe[kStripes]) {}
+      arena_(stride_) {
+  for (auto& stripe : stripes_) stripe = std::make_unique<Stripe>(&index_memory_);
+}
 
 EmbeddingTable::~EmbeddingTable() = default;
 
@@ -86,40 +106,35 @@ void EmbeddingTable::Pull(const KeyGroups& keys, AbsentValue absent, float* valu
   std::size_t missing = 0;
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     const auto group = keys.Group(s);
-    if (!group.empty()) missing += PullGroup(stripes_[s], group, absent, values);
+    if (!group.empty()) missing += PullGroup(*stripes_[s], group, absent, values);
   }
   pulled_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
   pulled_absent_.fetch_add(missing, std::memory_order_relaxed);
 }
 
-std::size_t EmbeddingTable::PullGroup(Stripe& stripe, std::span<const KeyGroups::Entry> group,
+std::size_t EmbeddingTable::PullGroup(Stripe& stripe, std::span<const IndexedKey> group,
                                       AbsentValue absent, float* values) {
   const std::size_t dim = layout_.dim();
   std::size_t missing = 0;
+  std::uint32_t rows[kBatch];
   ReadLock lock(stripe.lock);
-  for (std::size_t i = 0; i < std::min(kBatch, group.size()); ++i) {
-    stripe.index.Prefetch(group[i].hash);
-  }
-  for (std::size_t begin = 0; begin < group.size(); begin += kBatch) {
-    const std::size_t n = std::min(kBatch, group.size() - begin);
-    const KeyGroups::Entry* const entry = group.data() + begin;
-    const std::size_t next = std::min(kBatch, group.size() - begin - n);
-    const std::byte* rows[kBatch];
-    for (std::size_t i = 0; i < n; ++i) {
-      if (i < next) stripe.index.Prefetch(entry[n + i].hash);
-      const std::uint32_t row = stripe.index.Find(entry[i].key, entry[i].hash);
-      rows[i] = row == KeyIndex::kNoRow ? nullptr : arena_.Row(row);
-      if (rows[i] != nullptr) PrefetchForRead(rows[i], dim * sizeof(float));
-    }
-    Batch fresh;
-    for (std::size_t i = 0; i < n; ++i) {
-      float* const out = values + std::size_t{entry[i].position} * dim;
-      if (rows[i] != nullptr) {
-        std::memcpy(out, rows[i], dim * sizeof(float));
-      } else {
-        fresh.Add(entry[i].key, out);
-      }
-    }
+  for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+    const auto keys = group.first(std::min(kBatch, group.size()));
+    stripe.index.Find(keys, rows);
+    Fresh fresh;
+    WithPrefetch(
+        keys.size(),
+        [&](std::size_t i) {
+          if (rows[i] != KeyIndex::kNoRow) Prefetch<0>(arena_.Row(rows[i]), dim * sizeof(float));
+        },
+        [&](std::size_t i) {
+          float* const out = values + std::size_t{keys[i].position} * dim;
+          if (rows[i] != KeyIndex::kNoRow) {
+            CopyFloats(layout_.Value(arena_.Row(rows[i])).data(), dim, out);
+          } else {
+            fresh.Add(keys[i].key, out);
+          }
+        });
     missing += fresh.size;
     if (absent == AbsentValue::kInitial) {
       initializer_->Fill({fresh.keys, fresh.size}, dim, fresh.values);
@@ -134,50 +149,53 @@ void EmbeddingTable::Push(const KeyGroups& keys, const float* gradients, float l
                           std::uint64_t step) {
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     const auto group = keys.Group(s);
-    if (!group.empty()) PushGroup(stripes_[s], group, gradients, learning_rate_scale, step);
+    if (!group.empty()) PushGroup(*stripes_[s], group, gradients, learning_rate_scale, step);
   }
   pushed_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
 }
 
-void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const KeyGroups::Entry> group,
+void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group,
                                const float* gradients, float learning_rate_scale,
                                std::uint64_t step) {
   const std::size_t dim = layout_.dim();
+  std::uint32_t rows[kBatch];
   WriteLock lock(stripe.lock);
-  for (std::size_t i = 0; i < std::min(kBatch, group.size()); ++i) {
-    stripe.index.Prefetch(group[i].hash);
-  }
-  for (std::size_t begin = 0; begin < group.size(); begin += kBatch) {
-    const std::size_t n = std::min(kBatch, group.size() - begin);
-    const KeyGroups::Entry* const entry = group.data() + begin;
-    const std::size_t next = std::min(kBatch, group.size() - begin - n);
-    std::byte* rows[kBatch];
-    Batch fresh;
-    for (std::size_t i = 0; i < n; ++i) {
-      if (i < next) stripe.index.Prefetch(entry[n + i].hash);
-      const std::uint32_t row = stripe.index.FindAndMark(entry[i].key, entry[i].hash);
-      if (row != KeyIndex::kNoRow) {
-        rows[i] = arena_.Row(row);
-        PrefetchForWrite(rows[i], stride_);
-      } else {
-        rows[i] = NewRow(stripe, entry[i].key, entry[i].hash, true);
-        fresh.Add(entry[i].key, layout_.Value(rows[i]).data());
-      }
-    }
-    initializer_->Fill({fresh.keys, fresh.size}, dim, fresh.values);
-    for (std::size_t i = 0; i < n; ++i) {
-      const RowMetadata metadata = NextMetadata(layout_.Metadata(rows[i]), step);
-      layout_.SetMetadata(rows[i], metadata);
-      optimizer_->Apply({layout_.Value(rows[i]), layout_.State(rows[i])},
-                        {gradients + std::size_t{entry[i].position} * dim, dim},
-                        {learning_rate_scale, l2_, metadata.version});
-    }
+  for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+    const auto keys = group.first(std::min(kBatch, group.size()));
+    stripe.index.FindAndMark(keys, rows);
+    MakeAbsentRows(stripe, keys, rows);
+    WithPrefetch(
+        keys.size(),
+        [&](std::size_t i) {
+          Prefetch<0>(gradients + std::size_t{keys[i].position} * dim, dim * sizeof(float));
+          Prefetch<1>(arena_.Row(rows[i]), layout_.RecordBytes());
+        },
+        [&](std::size_t i) {
+          std::byte* const row = arena_.Row(rows[i]);
+          const RowMetadata metadata = NextMetadata(layout_.Metadata(row), step);
+          layout_.SetMetadata(row, metadata);
+          optimizer_->Apply({layout_.Value(row), layout_.State(row)},
+                            {gradients + std::size_t{keys[i].position} * dim, dim},
+                            {learning_rate_scale, l2_, metadata.version});
+        });
   }
 }
 
+// Makes the rows of the batch that are kNoRow, with their initial values.
+void EmbeddingTable::MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys,
+                                    std::uint32_t* rows) {
+  Fresh fresh;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (rows[i] != KeyIndex::kNoRow) continue;
+    rows[i] = NewRow(stripe, keys[i].key, keys[i].hash, true);
+    fresh.Add(keys[i].key, layout_.Value(arena_.Row(rows[i])).data());
+  }
+  initializer_->Fill({fresh.keys, fresh.size}, layout_.dim(), fresh.values);
+}
+
 // A row whose state is set; value and metadata are for the caller to fill (metadata is zero).
-std::byte* EmbeddingTable::NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash,
-                                  bool dirty) NO_THREAD_SAFETY_ANALYSIS {
+std::uint32_t EmbeddingTable::NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash,
+                                     bool dirty) NO_THREAD_SAFETY_ANALYSIS {
   if (stripe.rows_left == 0) {
     stripe.next_row = arena_.AllocateBlock();
     stripe.rows_left = RowArena::kBlockRows;
@@ -185,28 +203,41 @@ std::byte* EmbeddingTable::NewRow(Stripe& stripe, std::uint64_t key, std::uint32
   const std::uint32_t row = stripe.next_row++;
   --stripe.rows_left;
   stripe.index.Insert(key, hash, row, dirty);
-  std::byte* const record = arena_.Row(row);
-  optimizer_->InitState(layout_.State(record));
-  return record;
+  optimizer_->InitState(layout_.State(arena_.Row(row)));
+  return row;
 }
 
-void EmbeddingTable::Load(std::uint64_t key, const void* record, bool dirty) {
-  const std::uint64_t mixed = MixedKey(key);
-  const auto hash = static_cast<std::uint32_t>(mixed);
-  Stripe& stripe = stripes_[StripeOf(mixed)];
+void EmbeddingTable::Load(const KeyGroups& keys, const std::byte* records, bool dirty) {
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    const auto group = keys.Group(s);
+    if (!group.empty()) LoadGroup(*stripes_[s], group, records, dirty);
+  }
+}
+
+void EmbeddingTable::LoadGroup(Stripe& stripe, std::span<const IndexedKey> group,
+                               const std::byte* records, bool dirty) {
+  std::uint32_t rows[kBatch];
   WriteLock lock(stripe.lock);
-  const std::uint32_t found =
-      dirty ? stripe.index.FindAndMark(key, hash) : stripe.index.Find(key, hash);
-  std::byte* const row =
-      found == KeyIndex::kNoRow ? NewRow(stripe, key, hash, dirty) : arena_.Row(found);
-  std::memcpy(row, record, layout_.RecordBytes());
+  for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+    const auto keys = group.first(std::min(kBatch, group.size()));
+    if (dirty) {
+      stripe.index.FindAndMark(keys, rows);
+    } else {
+      stripe.index.Find(keys, rows);
+    }
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (rows[i] == KeyIndex::kNoRow) rows[i] = NewRow(stripe, keys[i].key, keys[i].hash, dirty);
+      std::memcpy(arena_.Row(rows[i]), records + keys[i].position * layout_.RecordBytes(),
+                  layout_.RecordBytes());
+    }
+  }
 }
 
 void EmbeddingTable::ForEachRow(
     const std::function<void(std::uint64_t, const std::byte*)>& visit) const {
   for (std::uint32_t s = 0; s < kStripes; ++s) {
-    ReadLock lock(stripes_[s].lock);
-    stripes_[s].index.ForEach(
+    ReadLock lock(stripes_[s]->lock);
+    stripes_[s]->index.ForEach(
         [&](std::uint64_t key, std::uint32_t row, bool) { visit(key, arena_.Row(row)); });
   }
 }
@@ -214,8 +245,8 @@ void EmbeddingTable::ForEachRow(
 void EmbeddingTable::ForEachDirtyRow(
     const std::function<void(std::uint64_t, const std::byte*)>& visit) const {
   for (std::uint32_t s = 0; s < kStripes; ++s) {
-    ReadLock lock(stripes_[s].lock);
-    stripes_[s].index.ForEach([&](std::uint64_t key, std::uint32_t row, bool dirty) {
+    ReadLock lock(stripes_[s]->lock);
+    stripes_[s]->index.ForEach([&](std::uint64_t key, std::uint32_t row, bool dirty) {
       if (dirty) visit(key, arena_.Row(row));
     });
   }
@@ -223,8 +254,8 @@ void EmbeddingTable::ForEachDirtyRow(
 
 void EmbeddingTable::MarkAllClean() {
   for (std::uint32_t s = 0; s < kStripes; ++s) {
-    WriteLock lock(stripes_[s].lock);
-    stripes_[s].index.MarkAllClean();
+    WriteLock lock(stripes_[s]->lock);
+    stripes_[s]->index.MarkAllClean();
   }
 }
 
@@ -232,9 +263,9 @@ TableCounts EmbeddingTable::Counts() const {
   TableCounts counts;
   std::uint64_t index_bytes = 0;
   for (std::uint32_t s = 0; s < kStripes; ++s) {
-    ReadLock lock(stripes_[s].lock);
-    counts.rows += stripes_[s].index.size();
-    index_bytes += stripes_[s].index.bytes();
+    ReadLock lock(stripes_[s]->lock);
+    counts.rows += stripes_[s]->index.size();
+    index_bytes += stripes_[s]->index.bytes();
   }
   counts.bytes = counts.rows * stride_ + index_bytes;
   counts.pulled_rows = pulled_rows_.load(std::memory_order_relaxed);

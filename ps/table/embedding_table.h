@@ -17,6 +17,7 @@
 
 #include "common/base/status.h"
 #include "ps/optim/row_optimizer.h"
+#include "ps/table/block_pool.h"
 #include "ps/table/initializer.h"
 #include "ps/table/key_groups.h"
 #include "ps/table/key_index.h"
@@ -64,8 +65,9 @@ class EmbeddingTable {
   void Push(const KeyGroups& keys, const float* gradients, float learning_rate_scale,
             std::uint64_t step);
 
-  // Adds or replaces a row by a stored record of layout().RecordBytes() bytes, of any alignment.
-  void Load(std::uint64_t key, const void* record, bool dirty);
+  // Adds or replaces rows by stored records: layout().RecordBytes() bytes at
+  // records + position * layout().RecordBytes() for each key, of any alignment.
+  void Load(const KeyGroups& keys, const std::byte* records, bool dirty);
 
   // visit(key, record) for each row, or each one that changed since MarkAllClean; in no order.
   void ForEachRow(const std::function<void(std::uint64_t, const std::byte*)>& visit) const;
@@ -76,17 +78,20 @@ class EmbeddingTable {
 
  private:
   struct Stripe;
-  struct Batch;
+  struct Fresh;
 
   EmbeddingTable(std::string name, std::size_t dim, float l2,
                  std::unique_ptr<RowOptimizer> optimizer,
                  std::unique_ptr<RowInitializer> initializer);
   // Returns the number of absent keys.
-  std::size_t PullGroup(Stripe& stripe, std::span<const KeyGroups::Entry> group, AbsentValue absent,
+  std::size_t PullGroup(Stripe& stripe, std::span<const IndexedKey> group, AbsentValue absent,
                         float* values);
-  void PushGroup(Stripe& stripe, std::span<const KeyGroups::Entry> group, const float* gradients,
+  void PushGroup(Stripe& stripe, std::span<const IndexedKey> group, const float* gradients,
                  float learning_rate_scale, std::uint64_t step);
-  std::byte* NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash, bool dirty);
+  void MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys, std::uint32_t* rows);
+  void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
+                 bool dirty);
+  std::uint32_t NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash, bool dirty);
 
   const std::string name_;
   const RowLayout layout_;
@@ -94,8 +99,9 @@ class EmbeddingTable {
   const float l2_;
   const std::unique_ptr<RowOptimizer> optimizer_;
   const std::unique_ptr<RowInitializer> initializer_;
+  BlockPool index_memory_;
   RowArena arena_;
-  std::unique_ptr<Stripe[]> stripes_;
+  std::array<std::unique_ptr<Stripe>, kStripes> stripes_;
   std::atomic<std::uint64_t> pulled_rows_{0}, pulled_absent_{0}, pushed_rows_{0};
 };
 

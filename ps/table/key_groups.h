@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/math/hash.h"
+#include "ps/table/key_index.h"
 
 namespace cairn::ps {
 
@@ -42,11 +43,7 @@ struct SlotRange {
 // Reusable: Build keeps the memory of earlier requests. Thread-safety: compatible.
 class KeyGroups {
  public:
-  struct Entry {
-    std::uint64_t key;
-    std::uint32_t hash;      // low 32 bits of MixedKey(key)
-    std::uint32_t position;  // in the request
-  };
+  using Entry = IndexedKey;
 
   // Groups `keys` (fewer than 2^32). Returns the first one outside `slots`, if any; the groups are
   // unusable then.

@@ -8,24 +8,32 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
-#include "ps/table/pages.h"
+#include "ps/table/block_pool.h"
 
 namespace cairn::ps {
 
-// Thread-safety: compatible; the stripe's lock guards it.
+// A key and where it stands in its request.
+struct IndexedKey {
+  std::uint64_t key;
+  std::uint32_t hash;  // low 32 bits of MixedKey(key)
+  std::uint32_t position;
+};
+
+// Thread-safety: compatible; the stripe's lock guards it. Row numbers are below kNoRow.
 class KeyIndex {
  public:
   static constexpr std::uint32_t kNoRow = 0xffffffffu;
 
-  // `hash`: the low 32 bits of MixedKey(key), for all methods.
-  void Prefetch(std::uint32_t hash) const {
-    if (bucket_count_ != 0) __builtin_prefetch(buckets() + Home(hash));
-  }
-  // Row of the key, or kNoRow.
-  std::uint32_t Find(std::uint64_t key, std::uint32_t hash) const;
-  // The same; marks the row dirty if it is there.
-  std::uint32_t FindAndMark(std::uint64_t key, std::uint32_t hash);
+  explicit KeyIndex(BlockPool* pool) : pool_(pool) {}
+
+  // rows[i] = row of keys[i], or kNoRow. Buckets are prefetched some keys ahead, so many keys in
+  // one call are found much faster than one by one.
+  void Find(std::span<const IndexedKey> keys, std::uint32_t* rows) const;
+  // The same; marks the rows that are there as dirty.
+  void FindAndMark(std::span<const IndexedKey> keys, std::uint32_t* rows);
+
   // Adds a key that is not there.
   void Insert(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty);
   // Makes room for `more` insertions without growth in between.
@@ -46,7 +54,6 @@ class KeyIndex {
   }
   void MarkAllClean();
 
- private:
   static constexpr std::size_t kBucketKeys = 5;
   struct alignas(64) Bucket {
     std::uint64_t keys[kBucketKeys];
@@ -56,42 +63,17 @@ class KeyIndex {
   };
   static_assert(sizeof(Bucket) == 64);
 
+ private:
   Bucket* buckets() const { return reinterpret_cast<Bucket*>(memory_.data()); }
   std::size_t Home(std::uint32_t hash) const {
     return static_cast<std::size_t>(std::uint64_t{hash} * bucket_count_ >> 32);
   }
   void Grow(std::size_t keys);
 
-  Pages memory_;
+  BlockPool* pool_;
+  BlockPool::Block memory_;
   std::size_t bucket_count_ = 0;
   std::size_t size_ = 0;
 };
-
-inline std::uint32_t KeyIndex::Find(std::uint64_t key, std::uint32_t hash) const {
-  if (bucket_count_ == 0) return kNoRow;
-  for (std::size_t b = Home(hash);;) {
-    const Bucket& bucket = buckets()[b];
-    for (std::size_t i = 0; i < kBucketKeys; ++i) {
-      if (bucket.keys[i] == key && i < bucket.count) return bucket.rows[i];
-    }
-    if (bucket.count < kBucketKeys) return kNoRow;
-    if (++b == bucket_count_) b = 0;
-  }
-}
-
-inline std::uint32_t KeyIndex::FindAndMark(std::uint64_t key, std::uint32_t hash) {
-  if (bucket_count_ == 0) return kNoRow;
-  for (std::size_t b = Home(hash);;) {
-    Bucket& bucket = buckets()[b];
-    for (std::size_t i = 0; i < kBucketKeys; ++i) {
-      if (bucket.keys[i] == key && i < bucket.count) {
-        bucket.dirty |= static_cast<std::uint8_t>(1u << i);
-        return bucket.rows[i];
-      }
-    }
-    if (bucket.count < kBucketKeys) return kNoRow;
-    if (++b == bucket_count_) b = 0;
-  }
-}
 
 }  // namespace cairn::ps

@@ -11,7 +11,9 @@ extern "C" const char* __tsan_default_suppressions() {
          "race_top:grpc::internal::\n"
          "race_top:^std::function<void (bool)>\n"
          "race_top:^std::_Function_base\n"
+         "race_top:^std::__atomic_base\n"
          // Members of gRPC's classes, as they are made, filled and cleared.
+         "race:^grpc::TemplatedGenericStub\n"
          "race:^grpc::internal::CallbackWithSuccessTag::Set\n"
          "race:^grpc::internal::CallbackWithSuccessTag::Clear\n"
          "race:^grpc::internal::CallOpSendMessage::\n"

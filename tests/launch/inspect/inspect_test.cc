@@ -382,7 +382,7 @@ TEST_F(InspectTest, ShardWithDamagedFilesIsNotOpened) {
   checkpoint_.shards[1].open = absl::InternalError("opened a damaged database");
   EXPECT_EQ(Verify(checkpoint_.Folder()).code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(result_, Not(HasSubstr("opened a damaged database")));
-  EXPECT_THAT(result_, HasSubstr("not scanned: rows of 1 shards"));
+  EXPECT_THAT(result_, HasSubstr("not scanned: rows of 1 server,"));
 }
 
 TEST_F(InspectTest, ReaderThatLeavesIsNoError) {

@@ -32,7 +32,7 @@ TEST(Supervisor, EndsWithTheCoordinatorAndItsResult) {
   FakeCluster cluster;
   cluster.SetCoordinator(kGoodCoordinator);
   cluster.AddPs(
-      "echo serving; trap 'echo told to leave; exit 0' TERM; while :; do sleep 0.02; done");
+      "echo serving; trap 'echo told to leave; exit 143' TERM; while :; do sleep 0.02; done");
   cluster.AddWorker(AwaitFile("finish") + "exit 0");
   cluster.Start();
   ASSERT_TRUE(cluster.WaitUntilRunning());
@@ -53,6 +53,7 @@ TEST(Supervisor, EndsWithTheCoordinatorAndItsResult) {
   const ClusterState state = cluster.State();
   EXPECT_EQ(state.state, "done");
   EXPECT_EQ(state.result, kResult);
+  EXPECT_EQ(state.process[1].ended, "left when told to");
   EXPECT_EQ(state.process[2].ended, "exit code 0");
   EXPECT_TRUE(cluster.AllGone());
 }
@@ -170,6 +171,17 @@ TEST_P(StopSignal, IsAnOrderlyStopOfTheCoordinator) {
 }
 INSTANTIATE_TEST_SUITE_P(All, StopSignal, testing::Values(SIGINT, SIGTERM, SIGHUP));
 
+TEST(Supervisor, StopBeforeTheCoordinatorHandlesSignalsIsAStop) {
+  FakeCluster cluster;
+  cluster.SetCoordinator("echo x > $RUN/born; exec sleep 1000");
+  cluster.Start();
+  ASSERT_TRUE(Eventually([&] { return cluster.Has("born"); }));
+  cluster.Signal(SIGINT);
+  EXPECT_EQ(cluster.Wait(), 130) << cluster.Messages();
+  EXPECT_EQ(cluster.State().state, "stopped");
+  EXPECT_TRUE(cluster.AllGone());
+}
+
 TEST(Supervisor, JobThatEndsWhileItIsStoppedIsDone) {
   FakeCluster cluster;
   cluster.SetCoordinator(StoppableCoordinator("echo " + kResult + "; exit 0"));
@@ -266,6 +278,17 @@ TEST(Supervisor, CoordinatorStoppedFromOutsideIsAStop) {
   ASSERT_EQ(kill(cluster.State().process[0].pid, SIGTERM), 0);
   EXPECT_EQ(cluster.Wait(), 143);
   EXPECT_EQ(cluster.State().state, "stopped");
+}
+
+TEST(Supervisor, AfterAFailureNobodyIsWaitedForLong) {
+  FakeCluster cluster;
+  cluster.SetCoordinator(StoppableCoordinator(":"));
+  cluster.AddPs(kServe);
+  cluster.AddWorker("exit 2");
+  cluster.options().failed_grace = milliseconds(50);
+  cluster.options().kill_grace = std::chrono::hours(1);
+  EXPECT_EQ(cluster.Run(), 2);
+  EXPECT_TRUE(cluster.AllGone());
 }
 
 TEST(Supervisor, StoppedProcessesAreEndedToo) {

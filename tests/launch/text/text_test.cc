@@ -37,6 +37,8 @@ TEST(Human, CountsBytesAndTimes) {
   EXPECT_EQ(HumanCount(0), "0");
   EXPECT_EQ(HumanCount(999), "999");
   EXPECT_EQ(HumanCount(1234567), "1 234 567");
+  EXPECT_EQ(CountOf(1, "row"), "1 row");
+  EXPECT_EQ(CountOf(2000, "row"), "2 000 rows");
   EXPECT_EQ(HumanBytes(1023), "1023 B");
   EXPECT_EQ(HumanBytes(1536), "1.5 KiB");
   EXPECT_EQ(HumanBytes(1024 * 1024 - 1), "1.0 MiB");

@@ -1,6 +1,8 @@
 #include "ps/table/embedding_table.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <set>
 #include <string>
 #include <thread>
@@ -124,18 +126,29 @@ TEST(EmbeddingTable, OnlyRowsChangedSinceTheLastMarkAreDirty) {
 
 TEST(EmbeddingTable, LoadedRecordsAreKeptAsTheyAre) {
   const auto table = MakeTable("name: 't' dim: 3 optimizer { adagrad {} }");
-  const RowLayout& layout = table->layout();
-  std::vector<std::byte> record(layout.RecordBytes() + 1);
-  for (std::size_t i = 0; i < record.size(); ++i) record[i] = static_cast<std::byte>(i * 37 & 0x3f);
-  table->Load(8, record.data() + 1, false);
-  std::size_t seen = 0;
-  table->ForEachRow([&](std::uint64_t key, const std::byte* stored) {
-    ++seen;
-    EXPECT_EQ(key, 8u);
-    EXPECT_EQ(std::memcmp(stored, record.data() + 1, layout.RecordBytes()), 0);
-  });
-  EXPECT_EQ(seen, 1u);
+  const std::size_t bytes = table->layout().RecordBytes();
+  const auto keys = RandomKeys(2, 3000);
+  std::vector<std::byte> records(keys.size() * bytes + 1);
+  for (std::size_t i = 0; i < records.size(); ++i) records[i] = static_cast<std::byte>(i * 37 % 64);
+  const auto expect_loaded = [&] {
+    std::set<std::uint64_t> seen;
+    table->ForEachRow([&](std::uint64_t key, const std::byte* stored) {
+      seen.insert(key);
+      const auto at = static_cast<std::size_t>(std::ranges::find(keys, key) - keys.begin());
+      ASSERT_LT(at, keys.size());
+      EXPECT_EQ(std::memcmp(stored, records.data() + 1 + at * bytes, bytes), 0);
+    });
+    EXPECT_EQ(seen.size(), keys.size());
+  };
+  table->Load(GroupsOf(keys), records.data() + 1, false);
+  expect_loaded();
   table->ForEachDirtyRow([](std::uint64_t, const std::byte*) { FAIL() << "a clean row is dirty"; });
+  for (std::byte& b : records) b ^= std::byte{0x15};
+  table->Load(GroupsOf(keys), records.data() + 1, true);
+  expect_loaded();
+  std::size_t dirty = 0;
+  table->ForEachDirtyRow([&dirty](std::uint64_t, const std::byte*) { ++dirty; });
+  EXPECT_EQ(dirty, keys.size());
 }
 
 TEST(EmbeddingTable, MemoryIsAccountedForAndSmallForSmallTables) {

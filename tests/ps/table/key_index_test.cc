@@ -14,22 +14,37 @@ namespace {
 
 std::uint32_t HashOf(std::uint64_t key) { return static_cast<std::uint32_t>(MixedKey(key)); }
 
+// One look-up.
+std::uint32_t Find(const KeyIndex& index, std::uint64_t key, std::uint32_t hash) {
+  const IndexedKey indexed{key, hash, 0};
+  std::uint32_t row = 0;
+  index.Find({&indexed, 1}, &row);
+  return row;
+}
+std::uint32_t FindAndMark(KeyIndex& index, std::uint64_t key) {
+  const IndexedKey indexed{key, HashOf(key), 0};
+  std::uint32_t row = 0;
+  index.FindAndMark({&indexed, 1}, &row);
+  return row;
+}
+
 TEST(KeyIndex, AgreesWithAReferenceMapWhileItGrows) {
   Rng rng(3, 3);
-  KeyIndex index;
+  BlockPool pool;
+  KeyIndex index(&pool);
   std::unordered_map<std::uint64_t, std::uint32_t> reference;
-  EXPECT_EQ(index.Find(0, HashOf(0)), KeyIndex::kNoRow);
+  EXPECT_EQ(Find(index, 0, HashOf(0)), KeyIndex::kNoRow);
   for (std::uint32_t row = 0; row < 50'000; ++row) {
     const std::uint64_t key = row < 2 ? row - 1ull : rng.NextU64();  // 2^64 - 1 and 0 are keys, too
     if (!reference.emplace(key, row).second) continue;
-    EXPECT_EQ(index.Find(key, HashOf(key)), KeyIndex::kNoRow);
+    EXPECT_EQ(Find(index, key, HashOf(key)), KeyIndex::kNoRow);
     index.Insert(key, HashOf(key), row, false);
     if ((row & (row + 1)) == 0) {
-      for (const auto& [k, r] : reference) ASSERT_EQ(index.Find(k, HashOf(k)), r);
+      for (const auto& [k, r] : reference) ASSERT_EQ(Find(index, k, HashOf(k)), r);
     }
   }
   EXPECT_EQ(index.size(), reference.size());
-  for (const auto& [key, row] : reference) ASSERT_EQ(index.Find(key, HashOf(key)), row);
+  for (const auto& [key, row] : reference) ASSERT_EQ(Find(index, key, HashOf(key)), row);
   std::size_t visited = 0;
   index.ForEach([&](std::uint64_t key, std::uint32_t row, bool dirty) {
     EXPECT_EQ(reference.at(key), row);
@@ -42,23 +57,25 @@ TEST(KeyIndex, AgreesWithAReferenceMapWhileItGrows) {
 
 // Keys whose hashes are all equal fill bucket after bucket.
 TEST(KeyIndex, EqualHashesSpillIntoTheNextBuckets) {
-  KeyIndex index;
+  BlockPool pool;
+  KeyIndex index(&pool);
   index.Reserve(1000);
   for (std::uint32_t key = 0; key < 40; ++key) index.Insert(key, 0xffffffffu, key, false);
-  for (std::uint32_t key = 0; key < 40; ++key) EXPECT_EQ(index.Find(key, 0xffffffffu), key);
-  EXPECT_EQ(index.Find(40, 0xffffffffu), KeyIndex::kNoRow);
+  for (std::uint32_t key = 0; key < 40; ++key) EXPECT_EQ(Find(index, key, 0xffffffffu), key);
+  EXPECT_EQ(Find(index, 40, 0xffffffffu), KeyIndex::kNoRow);
 }
 
 TEST(KeyIndex, MarksSurviveGrowthAndAreCleared) {
-  KeyIndex index;
+  BlockPool pool;
+  KeyIndex index(&pool);
   std::unordered_set<std::uint64_t> marked;
   for (std::uint64_t key = 0; key < 1000; ++key) {
     const bool dirty = key % 3 == 0;
     index.Insert(key, HashOf(key), static_cast<std::uint32_t>(key), dirty);
     if (dirty) marked.insert(key);
   }
-  EXPECT_EQ(index.FindAndMark(1, HashOf(1)), 1u);
-  EXPECT_EQ(index.FindAndMark(5000, HashOf(5000)), KeyIndex::kNoRow);
+  EXPECT_EQ(FindAndMark(index, 1), 1u);
+  EXPECT_EQ(FindAndMark(index, 5000), KeyIndex::kNoRow);
   marked.insert(1);
   index.Reserve(100'000);
   const auto dirty_keys = [&index] {

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -197,6 +199,26 @@ TEST(GrpcPsClient, AbsentServerIsNamed) {
   EXPECT_THAT(client.status().message(), HasSubstr(StrCat("ps 1 at ", options.addresses[1])));
   EXPECT_THAT(client.status().message(), HasSubstr("no connection for 1.5 s"));
   EXPECT_THAT(client.status().message(), HasSubstr("refused"));
+}
+
+TEST(GrpcPsClient, ListenerThatNeverAnswersIsNamed) {
+  const std::string path = StrCat("/tmp/cairn_silent_", ::getpid(), ".sock");
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  path.copy(name.sun_path, sizeof name.sun_path - 1);
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  ::unlink(path.c_str());
+  ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
+  ASSERT_EQ(::listen(fd, 8), 0);
+  GrpcPsClientOptions options;
+  options.addresses = {"unix:" + path};
+  options.first_connect = milliseconds(300);
+  const auto client = MakeGrpcPsClient(options);
+  EXPECT_EQ(client.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(client.status().message(), HasSubstr("ps 0 at unix:" + path));
+  EXPECT_THAT(client.status().message(), HasSubstr("no answer"));
+  ::close(fd);
+  ::unlink(path.c_str());
 }
 
 TEST(GrpcPsClient, LostServerIsNamedAfterTheReconnectTime) {

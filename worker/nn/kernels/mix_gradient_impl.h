@@ -74,15 +74,22 @@ template <typename T, std::size_t ROWS>
                                                 std::size_t m, bool accumulate) {
   const std::size_t row = args.columns * kLanes;
   Vec<T> sum[ROWS][kVectors] = {};
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < ROWS; ++i) {
+    const T* out = args.weight_gradient + (k + i) * args.outputs + m;
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v <= kVectors; ++v) __builtin_prefetch(out + v * kWidth<T>, 1);
+  }
   for (std::size_t c = 0; c < columns; ++c) {
     const T* x = args.in + (first + c) / args.columns * args.in_stride +
                  (first + c) % args.columns * kLanes + k * row;
-    if (c + 1 < columns) {
-      const T* next = args.in + (first + c + 1) / args.columns * args.in_stride +
-                      (first + c + 1) % args.columns * kLanes + k * row;
+    // The column after the next one, or the next rows of the first columns.
+    const std::size_t ahead = c + 2 < columns ? c + 2 : c + 2 - columns;
+    const T* next = args.in + (first + ahead) / args.columns * args.in_stride +
+                    (first + ahead) % args.columns * kLanes +
+                    (k + (c + 2 < columns ? 0 : ROWS)) * row;
 #pragma GCC unroll 8
-      for (std::size_t i = 0; i < ROWS; ++i) __builtin_prefetch(next + i * row);
-    }
+    for (std::size_t i = 0; i < ROWS; ++i) __builtin_prefetch(next + i * row);
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       Vec<T> right[kVectors];
 #pragma GCC unroll 4

@@ -1,0 +1,221 @@
+// A local cluster of real processes: results, stops, kills, and who is named when one fails.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "common/io/file.h"
+#include "launch/supervise/process.h"
+#include "tests/integration/program.h"
+
+namespace cairn {
+namespace {
+
+using launch::ProcessStartTicks;
+using testing::AnyOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class ClusterTest : public testing::Test {
+ protected:
+  void ExpectSound() {
+    const auto verify = place_.StartCairn({"inspect", "run", "verify"});
+    EXPECT_EQ(verify->Wait(), 0) << verify->Out() << verify->Err();
+  }
+  // Until the job has a checkpoint, that is: is in the middle of an epoch.
+  bool WaitForCheckpoint(Program& cluster) {
+    return Eventually([&] { return place_.HasCheckpoint() || cluster.IsOver(); }) &&
+           !cluster.IsOver();
+  }
+  bool AllGone() const {
+    for (const pid_t pid : place_.ClusterPids()) {
+      if (ProcessStartTicks(pid) != 0) return false;
+    }
+    return true;
+  }
+  // The same command again, to the end of the job.
+  void ExpectFinishes(int ps, int workers) {
+    const auto again = place_.StartCluster(ps, workers);
+    ASSERT_EQ(again->Wait(), 0) << again->Err();
+    EXPECT_THAT(again->Err(), HasSubstr("going on from"));
+    EXPECT_THAT(again->Out(), StartsWith("RESULT "));
+    EXPECT_GT(ResultValue(again->Out(), "auc"), 0.85);
+    ExpectSound();
+    EXPECT_TRUE(AllGone());
+  }
+  std::string StateWords() {
+    const auto status = place_.Start({CAIRN_SOURCE "/launch/cluster", "status", "--run_dir=run"});
+    EXPECT_EQ(status->Wait(), 0) << status->Err();
+    return status->Out();
+  }
+
+  Workplace place_;
+};
+
+TEST_F(ClusterTest, LearnsAsASingleProcessDoes) {
+  place_.WriteJob({});
+  const auto cluster = place_.StartCluster(2, 2);
+  ASSERT_EQ(cluster->Wait(), 0) << cluster->Err();
+  EXPECT_THAT(cluster->Out(), StartsWith("RESULT "));
+  ExpectSound();
+  EXPECT_TRUE(AllGone());
+  EXPECT_THAT(StateWords(), HasSubstr("done with exit code 0"));
+  const auto train = place_.StartCairn({"train", "--config=job.textproto", "--run_dir=single"});
+  ASSERT_EQ(train->Wait(), 0) << train->Err();
+  EXPECT_NEAR(ResultValue(cluster->Out(), "auc"), ResultValue(train->Out(), "auc"), 0.005);
+}
+
+TEST_F(ClusterTest, StopsInOrderAndTheSameCommandFinishes) {
+  place_.WriteJob({});
+  const auto cluster = place_.StartCluster(2, 2);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  cluster->Signal(SIGTERM);
+  EXPECT_EQ(cluster->Wait(), 143) << cluster->Err();
+  EXPECT_TRUE(AllGone());
+  ExpectSound();
+  ExpectFinishes(2, 2);
+}
+
+TEST_F(ClusterTest, SurvivesKillNineOfEveryProcess) {
+  place_.WriteJob({});
+  const auto cluster = place_.StartCluster(2, 2);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  for (const pid_t pid : place_.ClusterPids()) kill(pid, SIGKILL);
+  EXPECT_EQ(cluster->Wait(), -SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return AllGone(); }));
+  ExpectSound();
+  ExpectFinishes(2, 2);
+}
+
+TEST_F(ClusterTest, SupervisorsDeathEndsAllAndOtherSizesGoOn) {
+  place_.WriteJob({});
+  const auto cluster = place_.StartCluster(2, 1);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  cluster->Signal(SIGKILL);
+  cluster->Wait();
+  ASSERT_TRUE(Eventually([&] { return AllGone(); }));
+  ExpectFinishes(1, 2);
+}
+
+TEST_F(ClusterTest, SingleProcessFinishesWhatAClusterBegan) {
+  place_.WriteJob({});
+  const auto cluster = place_.StartCluster(2, 2);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  cluster->Signal(SIGINT);
+  EXPECT_EQ(cluster->Wait(), 130) << cluster->Err();
+  const auto train = place_.StartCairn({"train", "--config=job.textproto", "--run_dir=run"});
+  ASSERT_EQ(train->Wait(), 0) << train->Err();
+  EXPECT_THAT(train->Err(), HasSubstr("going on from"));
+  EXPECT_GT(ResultValue(train->Out(), "auc"), 0.85);
+}
+
+class KilledProcess : public ClusterTest, public testing::WithParamInterface<int> {};
+
+TEST_P(KilledProcess, IsNamedAndTheSameCommandFinishes) {
+  const std::vector<std::string> names = {"coordinator", "ps 0", "ps 1", "worker 0", "worker 1"};
+  const auto victim = static_cast<std::size_t>(GetParam());
+  place_.WriteJob({});
+  const auto cluster = place_.StartCluster(2, 2);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  const std::vector<pid_t> pids = place_.ClusterPids();
+  ASSERT_EQ(pids.size(), 6u);
+  ASSERT_EQ(kill(pids[1 + victim], SIGKILL), 0);
+  EXPECT_EQ(cluster->Wait(), 138) << cluster->Err();
+  EXPECT_THAT(cluster->Err(), HasSubstr(names[victim] + " (pid " +
+                                        std::to_string(pids[1 + victim]) + ") killed by SIGKILL"));
+  EXPECT_THAT(StateWords(), HasSubstr("failure     " + names[victim] + " "));
+  EXPECT_TRUE(AllGone());
+  ExpectFinishes(2, 2);
+}
+INSTANTIATE_TEST_SUITE_P(All, KilledProcess, testing::Range(0, 5));
+
+TEST_F(ClusterTest, BadRowIsNamedWithItsPlace) {
+  place_.WriteJob({.train_rows = 2'000});
+  std::ofstream(place_.Path("train.csv"), std::ios::app) << "2,v1,v2,v3,v4\n";
+  const auto cluster = place_.StartCluster(1, 2);
+  EXPECT_EQ(cluster->Wait(), 2) << cluster->Err();
+  EXPECT_THAT(cluster->Err(), HasSubstr("train.csv:2002"));
+  EXPECT_TRUE(AllGone());
+}
+
+TEST_F(ClusterTest, MissingFileIsToldBeforeAnythingWaits) {
+  place_.WriteJob({});
+  const auto cluster = place_.StartCluster(1, 1, {"--set", "data.train=\"no_such.csv\""});
+  EXPECT_EQ(cluster->Wait(), 2) << cluster->Err();
+  EXPECT_THAT(cluster->Err(), HasSubstr("no_such.csv"));
+}
+
+TEST_F(ClusterTest, DirectoryInUseIsRefusedAndTheRunGoesOn) {
+  place_.WriteJob({.epochs = 40});
+  const auto cluster = place_.StartCluster(1, 1);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  const auto second = place_.StartCluster(1, 1);
+  EXPECT_EQ(second->Wait(), 2);
+  EXPECT_THAT(second->Err(), HasSubstr("in use by process " + std::to_string(cluster->pid())));
+  const auto train = place_.StartCairn({"train", "--config=job.textproto", "--run_dir=run"});
+  EXPECT_EQ(train->Wait(), 2) << train->Err();
+  EXPECT_THAT(train->Err(), HasSubstr("in use"));
+  EXPECT_FALSE(cluster->IsOver());
+}
+
+TEST_F(ClusterTest, DetachedRunIsLookedAtAndStopped) {
+  place_.WriteJob({.epochs = 100});
+  const auto cluster = place_.StartCluster(1, 1, {"--detach"});
+  ASSERT_EQ(cluster->Wait(), 0) << cluster->Err();
+  EXPECT_THAT(cluster->Err(), HasSubstr("launch/cluster stop --run_dir=run"));
+  ASSERT_TRUE(Eventually([&] { return place_.HasCheckpoint(); }));
+  EXPECT_THAT(StateWords(), HasSubstr("running: "));
+  const auto stop = place_.Start({CAIRN_SOURCE "/launch/cluster", "stop", "--run_dir=run"});
+  EXPECT_EQ(stop->Wait(), 0) << stop->Err();
+  EXPECT_THAT(stop->Err(), HasSubstr("cluster: stopped"));
+  EXPECT_TRUE(AllGone());
+  const auto again = place_.Start({CAIRN_SOURCE "/launch/cluster", "stop", "--run_dir=run"});
+  EXPECT_EQ(again->Wait(), 0);
+  EXPECT_THAT(again->Err(), HasSubstr("nothing runs"));
+  ExpectSound();
+}
+
+TEST_F(ClusterTest, FlippedByteInAnyFileOfACheckpointIsFound) {
+  place_.WriteJob({.train_rows = 4'000, .epochs = 1});
+  const auto cluster = place_.StartCluster(2, 1);
+  ASSERT_EQ(cluster->Wait(), 0) << cluster->Err();
+  const std::string checkpoints = place_.Path("run/checkpoints");
+  const auto files = ListFolder(checkpoints, ListMode::kAllFiles);
+  ASSERT_TRUE(files.ok() && !files->empty());
+  for (const std::string& file : *files) {
+    const std::string path = checkpoints + "/" + file;
+    const std::string content = *ReadFile(path);
+    ASSERT_FALSE(content.empty()) << path;
+    std::string damaged = content;
+    damaged[content.size() / 2] = static_cast<char>(damaged[content.size() / 2] ^ 1);
+    // In place: files of two checkpoints may be one, linked.
+    std::fstream(path, std::ios::in | std::ios::out | std::ios::binary) << damaged;
+    const auto verify = place_.StartCairn({"inspect", "run", "verify"});
+    EXPECT_EQ(verify->Wait(), 3) << file;
+    EXPECT_THAT(verify->Out(), HasSubstr("run/checkpoints/" + file + ": "));
+    std::fstream(path, std::ios::in | std::ios::out | std::ios::binary) << content;
+  }
+  ExpectSound();
+}
+
+TEST_F(ClusterTest, DamagedCheckpointIsNotResumed) {
+  place_.WriteJob({.epochs = 40});
+  const auto cluster = place_.StartCluster(1, 1);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  cluster->Signal(SIGTERM);
+  ASSERT_EQ(cluster->Wait(), 143) << cluster->Err();
+  const std::string latest = place_.File("run/checkpoints/LATEST");
+  const std::string manifest =
+      "run/checkpoints/" + latest.substr(0, latest.find(' ')) + "/MANIFEST.textproto";
+  std::ofstream(place_.Path(manifest), std::ios::app) << "x";
+  const auto again = place_.StartCluster(1, 1);
+  EXPECT_EQ(again->Wait(), 3) << again->Err();
+  EXPECT_THAT(again->Err(), HasSubstr(manifest));
+}
+
+}  // namespace
+}  // namespace cairn
