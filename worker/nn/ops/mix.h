@@ -17,4 +17,14 @@ Result<Tensor> Linear(GraphBuilder& graph, std::string name, const Tensor& x,
 Result<Tensor> MixTokens(GraphBuilder& graph, std::string name, const Tensor& x,
                          const Parameter& weight);
 
+// Y = X W + b, each token by itself with the same weights: x [tokens, in], weight [in, outputs],
+// bias [outputs] or none; y [tokens, outputs].
+Result<Tensor> TokenLinear(GraphBuilder& graph, std::string name, const Tensor& x,
+                           const Parameter& weight, const std::optional<Parameter>& bias);
+
+// Y[t] = X[t] W[t] + b[t], each token with weights of its own: x [tokens, in], weight [tokens, in,
+// outputs], bias [tokens, outputs] or none; y [tokens, outputs].
+Result<Tensor> PerTokenLinear(GraphBuilder& graph, std::string name, const Tensor& x,
+                              const Parameter& weight, const std::optional<Parameter>& bias);
+
 }  // namespace cairn::worker::nn
