@@ -2,6 +2,7 @@
 #pragma once
 
 #include "worker/nn/kernels/elementwise_impl.h"
+#include "worker/nn/kernels/exp_impl.h"
 #include "worker/nn/kernels/lane_product_impl.h"
 #include "worker/nn/kernels/mix_gradient_impl.h"
 #include "worker/nn/kernels/norm_impl.h"
@@ -28,6 +29,7 @@ constexpr Kernels<T> MakeTable(const char* name) {
   table.relu = &Relu<T>;
   table.relu_gradient = &ReluGradient<T>;
   table.add = &Add<T>;
+  table.exp = &ExpOf<T>;
   table.dropout = &Dropout<T>;
   return table;
 }
