@@ -1,6 +1,7 @@
 // The table of all kernels of this instruction set.
 #pragma once
 
+#include "worker/nn/kernels/attention_impl.h"
 #include "worker/nn/kernels/elementwise_impl.h"
 #include "worker/nn/kernels/exp_impl.h"
 #include "worker/nn/kernels/lane_product_impl.h"
@@ -19,6 +20,10 @@ constexpr Kernels<T> MakeTable(const char* name) {
   table.mix_weight_gradient = &MixWeightGradient<T>;
   table.mix_gradient_workspace = &MixGradientWorkspace<T>;
   table.lane_product = &LaneProduct<T>;
+  table.attention = &Attention<T>;
+  table.attention_gradient = &AttentionGradient<T>;
+  table.attention_workspace = &AttentionWorkspace<T>;
+  table.rotate = &Rotate<T>;
   table.layer_norm = &LayerNorm<T>;
   table.layer_norm_workspace = &LayerNormWorkspace<T>;
   table.layer_norm_gradient = &LayerNormGradient<T>;
