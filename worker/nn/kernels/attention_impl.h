@@ -82,6 +82,7 @@ struct ActiveKeys {
   const T* ranks = nullptr;
   const std::uint8_t* pairs = nullptr;
   T active = 0;
+  std::size_t always;  // this key is active whatever the masks say; at least `keys`: none
 
   ActiveKeys(const AttentionArgs<T>& args, std::size_t panel, std::size_t query, std::size_t part) {
     const std::size_t n = args.shape.queries, m = args.shape.keys;
@@ -89,6 +90,7 @@ struct ActiveKeys {
     if (args.ranks != nullptr) ranks = args.ranks + (panel * n + query) * m * kLanes + part;
     if (args.pairs != nullptr) pairs = args.pairs + query * m;
     active = args.active_ranks;
+    always = args.diagonal ? query : m;
   }
 
   bool AreAll() const { return keys == nullptr && ranks == nullptr && pairs == nullptr; }
@@ -108,8 +110,11 @@ template <typename T>
 template <typename T>
 void MaskRow(const ActiveKeys<T>& active, std::size_t m, T inactive, T* row) {
   if (active.AreAll()) return;
+  const std::size_t always = Min(active.always, m - 1);
+  const Vec<T> kept = Load(row + always * kLanes);
   for (std::size_t j = 0; j < m; ++j)
     Store(row + j * kLanes, active.Choose(j, Load(row + j * kLanes), Broadcast(inactive)));
+  if (active.always < m) Store(row + always * kLanes, kept);
 }
 
 // Scores -> exp(score - most), 0 where inactive. statistics: most, and 1 / sum or, for a row
