@@ -82,7 +82,7 @@ struct ActiveKeys {
   const T* ranks = nullptr;
   const std::uint8_t* pairs = nullptr;
   T active = 0;
-  std::size_t always;  // this key is active whatever the masks say; at least `keys`: none
+  std::size_t always;  // a key that is active whatever the masks say
 
   ActiveKeys(const AttentionArgs<T>& args, std::size_t panel, std::size_t query, std::size_t part) {
     const std::size_t n = args.shape.queries, m = args.shape.keys;
@@ -96,6 +96,7 @@ struct ActiveKeys {
   bool AreAll() const { return keys == nullptr && ranks == nullptr && pairs == nullptr; }
 
   [[gnu::always_inline]] Vec<T> Choose(std::size_t j, Vec<T> score, Vec<T> inactive) const {
+    if (j == always) return score;
     if (keys != nullptr) score = Load(keys + j * kLanes) != T(0) ? score : inactive;
     if (ranks != nullptr) score = Load(ranks + j * kLanes) < active ? score : inactive;
     return pairs != nullptr && pairs[j] == 0 ? inactive : score;
@@ -110,11 +111,8 @@ template <typename T>
 template <typename T>
 void MaskRow(const ActiveKeys<T>& active, std::size_t m, T inactive, T* row) {
   if (active.AreAll()) return;
-  const std::size_t always = Min(active.always, m - 1);
-  const Vec<T> kept = Load(row + always * kLanes);
   for (std::size_t j = 0; j < m; ++j)
     Store(row + j * kLanes, active.Choose(j, Load(row + j * kLanes), Broadcast(inactive)));
-  if (active.always < m) Store(row + always * kLanes, kept);
 }
 
 // Scores -> exp(score - most), 0 where inactive. statistics: most, and 1 / sum or, for a row

@@ -15,8 +15,8 @@ struct AttentionLayout {
   AttentionShape<double> shape;
   int keys = -1, ranks = -1;
   std::uint32_t active = 0;
-  std::vector<std::uint8_t> pairs;
   bool diagonal = false;
+  std::vector<std::uint8_t> pairs;
 };
 
 template <typename T>
