@@ -51,7 +51,7 @@ Result<Tensor> BuildDcnv2(const proto::ModelConfig& model, const ModelContext& c
                                              " is more than the ", x0.dims[0],
                                              " values of all embeddings"));
   Tensor cross = x0;
-  for (std::uint32_t l = 1; l <= config.cross_layers(); ++l) {
+  for (std::uint32_t l = 0; l < config.cross_layers(); ++l) {
     ASSIGN_OR_RETURN(cross, CrossLayer(graph, StrCat("cross", l), config.low_rank(), x0, cross),
                      "dcnv2");
   }

@@ -5,7 +5,7 @@
 //
 //   a_t = MLP([q, k_t, q - k_t, q * k_t])    eq. 3, figure 2; with `softmax` over the events
 //   v = sum over the events of a_t k_t
-//   logit = MLP([v, e_1, ..., e_F])          all fields that are no histories, the targets as well
+//   logit = MLP([e_1, ..., e_F, v])          all fields that are no histories, the targets as well
 //
 // docs/models/din.md
 #include <glog/logging.h>
@@ -116,7 +116,7 @@ Result<Tensor> BuildDin(const proto::ModelConfig& model, const ModelContext& con
   ASSIGN_OR_RETURN(interest, nn::Reshape(interest, {interest.dims[1]}), "din");
   ASSIGN_OR_RETURN(const Tensor flat, nn::Reshape(e, {static_cast<std::uint32_t>(e.Size())}),
                    "din");
-  const Tensor all[] = {interest, flat};
+  const Tensor all[] = {flat, interest};
   ASSIGN_OR_RETURN(const Tensor input, nn::ConcatFeatures(graph, "join", all), "din");
   return Head(config.mlp())(graph, "mlp", input);
 }
