@@ -43,13 +43,18 @@ Tensor Project(GraphBuilder& graph, const std::string& name, const Tensor& x,
 struct KernelCase {
   std::size_t queries, keys, heads, dim, value_dim;
   bool softmax, key_mask, ranks, pairs;
+  bool diagonal = false;
 };
 
-const KernelCase kKernelCases[] = {
-    {1, 1, 1, 1, 1, true, false, false, false},   {5, 7, 1, 4, 4, true, true, false, false},
-    {20, 33, 2, 6, 10, true, true, true, false},  {2, 54, 2, 32, 32, true, true, false, true},
-    {37, 18, 3, 9, 12, false, true, true, true},  {17, 5, 4, 8, 8, true, true, true, true},
-    {40, 40, 1, 16, 8, false, false, true, false}};
+const KernelCase kKernelCases[] = {{1, 1, 1, 1, 1, true, false, false, false},
+                                   {5, 7, 1, 4, 4, true, true, false, false},
+                                   {20, 33, 2, 6, 10, true, true, true, false},
+                                   {2, 54, 2, 32, 32, true, true, false, true},
+                                   {37, 18, 3, 9, 12, false, true, true, true},
+                                   {17, 5, 4, 8, 8, true, true, true, true},
+                                   {40, 40, 1, 16, 8, false, false, true, false},
+                                   {18, 18, 1, 4, 6, true, false, true, false, true},
+                                   {9, 5, 2, 8, 4, false, true, true, true, true}};
 
 template <typename T>
 class Example {
@@ -76,6 +81,7 @@ class Example {
     if (c.ranks) args_.ranks = ranks_.data();
     args_.active_ranks = static_cast<T>(c.queries * c.keys / 2);
     if (c.pairs) args_.pairs = pairs_.data();
+    args_.diagonal = c.diagonal;
   }
 
   // {out, dq, dk, dv} of the kernels; the gradients are added to `before`.
@@ -96,6 +102,7 @@ class Example {
 
   bool IsActive(std::size_t row, std::size_t i, std::size_t j) const {
     const KernelCase& c = case_;
+    if (c.diagonal && i == j) return true;
     if (c.key_mask && mask_[PanelIndex(row, c.keys, j)] == 0) return false;
     if (c.ranks && ranks_[PanelIndex(row, c.queries * c.keys, i * c.keys + j)] >=
                        static_cast<T>(c.queries * c.keys / 2))
