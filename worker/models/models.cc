@@ -6,8 +6,9 @@ namespace {
 
 constexpr ModelEntry kModels[] = {
     // keep sorted
-    {"dlf", &BuildDlf},
-    {"lr", &BuildLr},
+    {"autoint", &BuildAutoint}, {"dcnv2", &BuildDcnv2}, {"deepfm", &BuildDeepfm},
+    {"din", &BuildDin},         {"dlf", &BuildDlf},     {"finalmlp", &BuildFinalmlp},
+    {"fm", &BuildFm},           {"lr", &BuildLr},
 };
 
 }  // namespace

@@ -142,7 +142,7 @@ TEST(Models, AreSortedAndFoundByTheKindThatIsSet) {
   EXPECT_EQ((*FindModel(Lr()))->name, "lr");
   const auto none = FindModel(proto::ModelConfig());
   EXPECT_EQ(none.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(none.status().message()), testing::HasSubstr("dlf, lr"));
+  EXPECT_THAT(std::string(none.status().message()), testing::HasSubstr("finalmlp, fm, lr"));
 }
 
 }  // namespace
