@@ -68,6 +68,7 @@ class Case {
       context.fields.push_back(
           {.name = "f" + std::to_string(f),
            .kind = number ? FieldSpec::Kind::kNumeric : FieldSpec::Kind::kCategorical,
+           .field = static_cast<int>(f),
            .table = number ? -1 : 0,
            .dim = dim_});
     }

@@ -63,10 +63,11 @@ struct LayerNormGradientArgs {
   T* workspace = nullptr;  // layer_norm_workspace(dim) floats, 64-byte aligned
 };
 
-// Per-feature work of BatchNorm on [size] elements of `rows` rows (the last panel may be part).
+// Per-feature work of BatchNorm on [tokens, size] elements of `rows` rows (the last panel may be
+// part). A feature's rows times tokens are taken together.
 template <typename T>
 struct FeatureArgs {
-  std::size_t rows = 0, size = 0;
+  std::size_t rows = 0, tokens = 1, size = 0;
   const T* in = nullptr;
   const T* out_gradient = nullptr;
 };
@@ -77,6 +78,56 @@ struct FeatureGradient {
   const T* dy_mean = nullptr;
   const T* b = nullptr;
   const T* mean = nullptr;
+};
+
+// Scaled dot-product attention between the tokens of a row, worker/nn/ops/attention.h. Tensors are
+// whole panels: q [queries, dim], k [keys, dim], v [keys, value_dim].
+template <typename T>
+struct AttentionShape {
+  std::size_t queries = 0, keys = 0;
+  std::size_t heads = 1, dim = 0, value_dim = 0;
+  T scale = 1;
+  bool softmax = true;
+};
+template <typename T>
+struct AttentionArgs {
+  AttentionShape<T> shape;
+  std::size_t panels = 0;
+  const T* q = nullptr;
+  const T* k = nullptr;
+  const T* v = nullptr;
+  // A key is active where all masks that are not null allow it.
+  const T* key_mask = nullptr;  // [keys]: not 0
+  const T* ranks = nullptr;     // [queries, keys]: below active_ranks
+  T active_ranks = 0;
+  const std::uint8_t* pairs = nullptr;  // [queries * keys], the same for all rows: not 0
+  T* out = nullptr;                     // [queries, value_dim]; not used by the gradient
+  // [panels][heads][queries][2][16]: largest score and 1 / sum of exponentials; written, or read by
+  // the gradient. Not used without softmax.
+  T* statistics = nullptr;
+  T* workspace = nullptr;  // attention_workspace(shape) floats, 64-byte aligned
+};
+template <typename T>
+struct AttentionGradientArgs {
+  AttentionArgs<T> forward;
+  const T* out_gradient = nullptr;
+  // Null: not wanted. They may be one array if all but the first of them accumulate.
+  T* q_gradient = nullptr;
+  T* k_gradient = nullptr;
+  T* v_gradient = nullptr;
+  bool accumulate_q = false, accumulate_k = false, accumulate_v = false;
+};
+
+// Turns pairs of neighbouring values by fixed angles, or back (`inverse`).
+template <typename T>
+struct RotateArgs {
+  std::size_t panels = 0, pairs = 0;
+  const T* cosine = nullptr;  // [pairs]
+  const T* sine = nullptr;
+  bool inverse = false;
+  const T* in = nullptr;  // [panels][pairs][2][16]
+  T* out = nullptr;
+  bool accumulate = false;
 };
 
 template <typename T>
@@ -94,6 +145,11 @@ struct Kernels {
 
   void (*lane_product)(const LaneProductArgs<T>& args) = nullptr;
 
+  void (*attention)(const AttentionArgs<T>& args) = nullptr;
+  void (*attention_gradient)(const AttentionGradientArgs<T>& args) = nullptr;
+  std::size_t (*attention_workspace)(const AttentionShape<T>& shape) = nullptr;
+  void (*rotate)(const RotateArgs<T>& args) = nullptr;
+
   void (*layer_norm)(const LayerNormArgs<T>& args) = nullptr;
   std::size_t (*layer_norm_workspace)(std::size_t dim) = nullptr;
   void (*layer_norm_gradient)(const LayerNormGradientArgs<T>& args) = nullptr;
@@ -110,12 +166,42 @@ struct Kernels {
   void (*feature_affine_gradient)(const FeatureArgs<T>& args, const FeatureGradient<T>& gradient,
                                   bool accumulate, T* in_gradient) = nullptr;
 
+  // sums[e] (+)= sum over rows and tokens of dy * x, or of dy where `in` is null. Lanes past the
+  // last row must have dy = 0.
+  void (*feature_sums)(const FeatureArgs<T>& args, bool accumulate, T* sums) = nullptr;
+
   // Element by element over n contiguous values; out may be an input.
   void (*relu)(const T* in, std::size_t n, T* out) = nullptr;
   // dx (+)= dy where in > 0.
   void (*relu_gradient)(const T* in, const T* out_gradient, std::size_t n, bool accumulate,
                         T* in_gradient) = nullptr;
   void (*add)(const T* a, const T* b, std::size_t n, T* out) = nullptr;
+  // n a multiple of 16. Relative error below 1e-7 in float; below the smallest normal number: 0.
+  void (*exp)(const T* in, std::size_t n, T* out) = nullptr;
+  void (*subtract)(const T* a, const T* b, std::size_t n, T* out) = nullptr;
+  // out (+)= a * b; out (+)= factor * in.
+  void (*multiply)(const T* a, const T* b, std::size_t n, bool accumulate, T* out) = nullptr;
+  void (*scale)(const T* in, T factor, std::size_t n, bool accumulate, T* out) = nullptr;
+  // [tokens][dim][16] and [tokens][16]: out[t][j] (+)= in[t][j] * weights[t].
+  void (*scale_tokens)(const T* in, const T* weights, std::size_t tokens, std::size_t dim,
+                       bool accumulate, T* out) = nullptr;
+  // out[t] (+)= sum over j of a[t][j] * b[t][j].
+  void (*dot_tokens)(const T* a, const T* b, std::size_t tokens, std::size_t dim, bool accumulate,
+                     T* out) = nullptr;
+  // The gradients are dx (+)= dy * y'; that of the sigmoid reads its output, the others the input.
+  void (*sigmoid)(const T* in, std::size_t n, T* out) = nullptr;
+  void (*sigmoid_gradient)(const T* out, const T* out_gradient, std::size_t n, bool accumulate,
+                           T* in_gradient) = nullptr;
+  void (*swish)(const T* in, std::size_t n, T* out) = nullptr;
+  void (*swish_gradient)(const T* in, const T* out_gradient, std::size_t n, bool accumulate,
+                         T* in_gradient) = nullptr;
+  void (*gelu)(const T* in, std::size_t n, T* out) = nullptr;
+  void (*gelu_gradient)(const T* in, const T* out_gradient, std::size_t n, bool accumulate,
+                        T* in_gradient) = nullptr;
+  // max(in, floor).
+  void (*floor)(const T* in, T floor, std::size_t n, T* out) = nullptr;
+  void (*floor_gradient)(const T* in, T floor, const T* out_gradient, std::size_t n,
+                         bool accumulate, T* in_gradient) = nullptr;
   // [panels][size][16]: out (+)= in * mask / (1 - p), the mask a function of (row_keys, element):
   // row_keys [panels * 16] are 32-bit hashes of (seed, step, op, row).
   void (*dropout)(const T* in, const std::uint32_t* row_keys, std::size_t panels, std::size_t size,
