@@ -18,11 +18,11 @@ struct FieldSpec {
   int table = -1;         // index into the job's tables; -1 for a numeric field
   std::uint32_t dim = 0;  // of the table; for a numeric field, of its learned vector
   Pooling pooling = Pooling::kMean;
-  std::uint32_t max_length = 0;   // kHistory: T, at least 1
-  int target = -1;                // kHistory: index of the FieldSpec that it is a history of, or -1
-  bool linear = false;            // a first-order weight (dim 1), not an input of the model proper
-  std::optional<double> density;  // FeatureConfig.density
-  double numeric_stddev = 0;      // of the learned vector's initial values; 0: Xavier normal
+  std::uint32_t max_length = 0;  // kHistory: T, at least 1
+  int target = -1;               // kHistory: index of the FieldSpec that it is a history of, or -1
+  bool linear = false;           // a first-order weight (dim 1), not an input of the model proper
+  std::optional<double> density = std::nullopt;  // FeatureConfig.density
+  double numeric_stddev = 0;  // of the learned vector's initial values; 0: Xavier normal
   bool IsHistory() const { return kind == Kind::kSequence && pooling == Pooling::kHistory; }
 };
 

@@ -35,6 +35,10 @@ Result<nn::Tensor> BatchNorm(nn::GraphBuilder& graph, const std::string& prefix,
 Result<nn::Tensor> TokenBatchNorm(nn::GraphBuilder& graph, const std::string& prefix,
                                   const nn::Tensor& x);
 
+// BatchNorm over the last dimension of x, [d] or [tokens, d], without gamma and beta.
+Result<nn::Tensor> PlainBatchNorm(nn::GraphBuilder& graph, const std::string& prefix,
+                                  const nn::Tensor& x);
+
 // "prefix", a token-mixing matrix [x.dims[0], outputs] without bias: W^T X, [outputs, x.dims[1]].
 enum class MixInit {
   kKaimingUniform,  // as PyTorch computes it for a plain matrix: U(+-sqrt(6 / outputs))

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include <glog/logging.h>
 
@@ -91,6 +92,8 @@ class GraphImpl final : public BasicGraph<T> {
       thread.in_gradient.resize(most_inputs);
       if (&thread != &threads_[0]) thread.gradients.Grow(parameter_floats_);
     }
+    for (const auto& [op, place] : plan_.finish)
+      for (const TableUse& use : builder.ops()[op].tables) table_dims_[use.table] = use.dim;
     MakeRoom(options.max_rows);
   }
 
@@ -263,23 +266,37 @@ class GraphImpl final : public BasicGraph<T> {
     }
   }
 
-  // Sums the threads' gradients in thread order; lets the embeddings gather theirs.
+  // Lets the embeddings gather their gradients; sums the threads' gradients in thread order.
   void Finish() {
     OnThreads([&](int thread) {
-      for (const auto& [op, place] : plan_.finish)
-        ops_[op]->FinishGradient(step_, At(place, {}, threads_[0]), thread, Threads());
-      const std::size_t begin =
-          PartBegin(parameter_floats_ / kLanes, threads_.size(), thread) * kLanes;
-      std::size_t end = PartBegin(parameter_floats_ / kLanes, threads_.size(), thread + 1) * kLanes;
-      T* sum = threads_[0].gradient_out;
-      const bool is_last = thread + 1 == Threads();
-      for (std::size_t t = 1; t < threads_.size(); ++t) {
-        if (threads_[t].first_block == threads_[t].end_block) continue;
-        const T* part = threads_[t].gradients.data();
-        kernels_->add(sum + begin, part + begin, end - begin, sum + begin);
-        for (std::size_t i = end; is_last && i < parameter_floats_; ++i) sum[i] += part[i];
-      }
+      for (const auto& [table, dim] : table_dims_) ZeroTableGradients(table, dim, thread);
     });
+    for (const auto& [op, place] : plan_.finish)
+      OnThreads([&, op = op, gradient = At(place, {}, threads_[0])](int thread) {
+        ops_[op]->FinishGradient(step_, gradient, thread, Threads());
+      });
+    OnThreads([&](int thread) { SumThreadGradients(thread); });
+  }
+
+  void ZeroTableGradients(std::size_t table, std::size_t dim, int thread) {
+    T* gradients = step_.input->tables[table].gradients;
+    const std::size_t rows = step_.input->batch->unique_keys[table].size();
+    std::fill(gradients + PartBegin(rows, threads_.size(), thread) * dim,
+              gradients + PartBegin(rows, threads_.size(), thread + 1) * dim, T(0));
+  }
+
+  void SumThreadGradients(int thread) {
+    const std::size_t begin =
+        PartBegin(parameter_floats_ / kLanes, threads_.size(), thread) * kLanes;
+    std::size_t end = PartBegin(parameter_floats_ / kLanes, threads_.size(), thread + 1) * kLanes;
+    T* sum = threads_[0].gradient_out;
+    const bool is_last = thread + 1 == Threads();
+    for (std::size_t t = 1; t < threads_.size(); ++t) {
+      if (threads_[t].first_block == threads_[t].end_block) continue;
+      const T* part = threads_[t].gradients.data();
+      kernels_->add(sum + begin, part + begin, end - begin, sum + begin);
+      for (std::size_t i = end; is_last && i < parameter_floats_; ++i) sum[i] += part[i];
+    }
   }
 
   StepResult Loss() const {
@@ -289,10 +306,12 @@ class GraphImpl final : public BasicGraph<T> {
       if (result.first_non_finite_row < 0) result.first_non_finite_row = loss.first_non_finite;
     }
     if (result.first_non_finite_row < 0) return result;
+    std::int64_t first = -1;
     for (const auto& op : ops_) {
       const std::int64_t row = op->FirstNonFiniteRow(step_);
-      if (row >= 0) result.first_non_finite_row = row;
+      if (row >= 0 && (first < 0 || row < first)) first = row;
     }
+    if (first >= 0) result.first_non_finite_row = first;
     return result;
   }
 
@@ -300,6 +319,7 @@ class GraphImpl final : public BasicGraph<T> {
   const Kernels<T>* kernels_;
   Plan plan_;
   std::vector<std::unique_ptr<Op<T>>> ops_;
+  std::map<std::size_t, std::size_t> table_dims_;  // of the tables that are read
   std::size_t parameter_floats_ = 0;
   std::size_t block_panels_ = 0;
   std::size_t panels_ = 0;  // room for this many

@@ -100,7 +100,7 @@ class GraphBuilder {
 };
 
 // Unique rows of one table that a batch refers to: [Batch::unique_keys[table].size(), dim],
-// row-major. Borrowed during the call.
+// row-major. Borrowed during the call. Gradients of tables that no op reads are not written.
 template <typename T>
 struct BasicTableRows {
   const T* values = nullptr;

@@ -70,7 +70,8 @@ class Op {
   // Writes its parameters' gradients, if Backward does not.
   virtual void CombineGradient(const StepContext<T>&, T* /*parameter_gradients*/) {}
   virtual void Backward(const StepContext<T>& step, const BlockContext<T>& block) = 0;
-  // Sees the whole batch's gradient of its output (OpDef::finishes_gradient).
+  // Sees the whole batch's gradient of its output (OpDef::finishes_gradient). One op after the
+  // other: adds to the gradients of the tables that it reads, which the graph has set to zero.
   virtual void FinishGradient(const StepContext<T>&, const T* /*out_gradient*/, int /*thread*/,
                               int /*threads*/) {}
 
@@ -89,11 +90,18 @@ struct OpEnvironment {
   std::vector<std::size_t> offsets;
 };
 
+// A table of embeddings that an op reads and, in FinishGradient, adds gradients to.
+struct TableUse {
+  int table = -1;
+  std::uint32_t dim = 0;
+};
+
 struct OpDef {
   std::string name;
   std::vector<Tensor> inputs;
   std::vector<Parameter> parameters;  // each parameter belongs to one op
   std::vector<std::uint32_t> dims;    // of the output
+  std::vector<TableUse> tables;       // each once
   bool reads_input = true;            // Backward reads `in`
   bool reads_output = false;          // Backward reads `out`
   // Cheaper to compute again in the backward pass than to write to memory and read back.

@@ -28,7 +28,9 @@ void FillColumn(const Problem& problem, const FieldSpec& spec, Rng& rng, FieldCo
       column.number.push_back(static_cast<float>(rng.NextNormal()));
       continue;
     }
-    const std::size_t count = spec.kind == FieldSpec::Kind::kSequence ? rng.NextBelow(4) : 1;
+    // Histories are empty, shorter than max_length, just as long, and longer.
+    const std::size_t most = spec.IsHistory() ? spec.max_length + 3 : 4;
+    const std::size_t count = spec.kind == FieldSpec::Kind::kSequence ? rng.NextBelow(most) : 1;
     for (std::size_t i = 0; i < count; ++i)
       column.index.push_back(static_cast<std::uint32_t>(rng.NextBelow(problem.unique_rows)));
     if (spec.kind == FieldSpec::Kind::kSequence)
@@ -120,7 +122,8 @@ void CompareFloat(const GraphBuilder& builder, StepData<float>& actual,
 std::vector<FieldSpec> CategoricalFields(int count, std::uint32_t dim, int tables) {
   std::vector<FieldSpec> fields;
   for (int i = 0; i < count; ++i)
-    fields.push_back({.name = "f" + std::to_string(i), .table = i % tables, .dim = dim});
+    fields.push_back(
+        {.name = "f" + std::to_string(i), .field = i, .table = i % tables, .dim = dim});
   return fields;
 }
 
@@ -136,8 +139,9 @@ StepData<T>::StepData(const Problem& problem, const GraphBuilder& builder) {
   Rng rng(problem.seed, 7);
   batch.rows = problem.rows;
   int tables = 0;
+  batch.fields.resize(problem.fields.size());
   for (const FieldSpec& spec : problem.fields) {
-    FillColumn(problem, spec, rng, batch.fields.emplace_back());
+    FillColumn(problem, spec, rng, batch.fields.at(spec.field));
     tables = std::max(tables, spec.table + 1);
   }
   for (std::uint32_t r = 0; r < problem.rows; ++r)

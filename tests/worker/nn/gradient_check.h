@@ -12,7 +12,7 @@
 
 namespace cairn::worker::nn {
 
-// A random problem for a list of fields.
+// A random problem for a list of fields, whose FieldSpec::field are 0, 1, ... in any order.
 struct Problem {
   std::vector<FieldSpec> fields;
   std::uint32_t rows = 1;
@@ -21,7 +21,7 @@ struct Problem {
   std::uint64_t seed = 1;
 };
 
-// `count` categorical fields of width `dim`, field i with table i % tables.
+// `count` categorical fields of width `dim`, field i (in the batch as well) with table i % tables.
 std::vector<FieldSpec> CategoricalFields(int count, std::uint32_t dim, int tables);
 
 // Inputs, parameters and results of one step on a graph of type T.

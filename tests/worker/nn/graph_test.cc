@@ -37,7 +37,7 @@ Tensor SmallNet(GraphBuilder& g, const std::vector<FieldSpec>& fields, bool norm
 
 Problem SmallProblem(std::uint32_t rows) {
   Problem problem{.fields = CategoricalFields(3, 4, 2), .rows = rows};
-  problem.fields.push_back({.name = "n", .kind = FieldSpec::Kind::kNumeric, .dim = 4});
+  problem.fields.push_back({.name = "n", .kind = FieldSpec::Kind::kNumeric, .field = 3, .dim = 4});
   return problem;
 }
 

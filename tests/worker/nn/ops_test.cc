@@ -9,6 +9,7 @@
 #include "tests/worker/nn/gradient_check.h"
 #include "worker/nn/op.h"
 #include "worker/nn/ops/activation.h"
+#include "worker/nn/ops/arithmetic.h"
 #include "worker/nn/ops/embedding.h"
 #include "worker/nn/ops/mix.h"
 #include "worker/nn/ops/norm.h"
@@ -150,79 +151,6 @@ INSTANTIATE_TEST_SUITE_P(Ops, OpGradient,
                                                           Shape{1, 1, 5, 3})),
                          NameOf);
 
-TEST(FieldEmbeddings, NumericAndSequenceGradientsAgreeWithCentralDifferences) {
-  using Kind = FieldSpec::Kind;
-  Problem problem;
-  problem.fields = {
-      {.name = "a", .kind = Kind::kCategorical, .table = 1, .dim = 3},
-      {.name = "n", .kind = Kind::kNumeric, .dim = 3},
-      {.name = "s", .kind = Kind::kSequence, .table = 1, .dim = 3},
-      {.name = "t",
-       .kind = Kind::kSequence,
-       .table = 0,
-       .dim = 3,
-       .pooling = FieldSpec::Pooling::kSum},
-      {.name = "m", .kind = Kind::kNumeric, .dim = 3},
-  };
-  const BuildGraph build = [](GraphBuilder& graph, const std::vector<FieldSpec>& fields) {
-    const Result<Tensor> x = FieldEmbeddings(graph, fields);
-    return Result<Tensor>(ToLogit(graph, Relu(graph, "r", *x)));
-  };
-  for (int threads : {1, 3})
-    for (std::uint32_t rows : {1u, 33u}) {
-      problem.rows = rows;
-      CheckGradients(build, problem, {.threads = threads, .block_rows = 16});
-    }
-}
-
-TEST(FieldEmbeddings, PoolingAndNumbersGiveTheValuesOfTheDefinition) {
-  using Kind = FieldSpec::Kind;
-  std::vector<FieldSpec> fields = {
-      {.name = "s", .kind = Kind::kSequence, .table = 0, .dim = 1},
-      {.name = "t",
-       .kind = Kind::kSequence,
-       .table = 0,
-       .dim = 1,
-       .pooling = FieldSpec::Pooling::kSum},
-      {.name = "n", .kind = Kind::kNumeric, .dim = 1},
-  };
-  GraphBuilder builder(1);
-  const Tensor x = *FieldEmbeddings(builder, fields);
-  const Tensor logit = *SumTokens(builder, "s", x, Add(builder, "bias", {1}));
-  const auto graph = *Graph::Make(builder, logit, {});
-  Batch batch;
-  batch.rows = 2;
-  batch.unique_keys = {{10, 11, 12}};
-  batch.fields.resize(3);
-  batch.fields[0].index = {0, 1, 2};  // row 0: mean of 1, 2, 4; row 1: empty
-  batch.fields[0].offsets = {0, 3, 3};
-  batch.fields[1].index = {2, 2, 0};  // row 0: 4 + 4; row 1: 1
-  batch.fields[1].offsets = {0, 2, 3};
-  batch.fields[2].number = {3, -2};
-  const std::vector<float> values = {1, 2, 4};
-  const TableRows rows[] = {{values.data(), nullptr}};
-  const std::vector<float> dense = {10, 100};  // numeric.n, bias
-  std::vector<float> logits(2);
-  graph->Score({&batch, rows, dense, 0}, logits);
-  EXPECT_FLOAT_EQ(logits[0], 7.f / 3 + 8 + 30 + 100);
-  EXPECT_FLOAT_EQ(logits[1], 0 + 1 - 20 + 100);
-}
-
-TEST(FieldEmbeddings, TableGradientsDoNotDependOnTheNumberOfThreads) {
-  Problem problem{.fields = CategoricalFields(4, 5, 1), .rows = 100};
-  GraphBuilder builder(1);
-  const Tensor logit = ToLogit(builder, *FieldEmbeddings(builder, problem.fields));
-  std::vector<std::vector<float>> seen;
-  for (int threads : {1, 2, 3, 5}) {
-    ThreadPool pool(threads);
-    const auto graph = *Graph::Make(builder, logit, {.pool = &pool});
-    StepData<float> data(problem, builder);
-    data.Train(*graph);
-    seen.push_back(data.gradients[0]);
-  }
-  for (const auto& gradients : seen) EXPECT_EQ(gradients, seen[0]);
-}
-
 TEST(BatchNorm, StatisticsAreTheBatchMeanAndUnbiasedVariance) {
   Problem problem{.fields = CategoricalFields(1, 2, 1), .rows = 75};
   GraphBuilder builder(1);
@@ -298,11 +226,6 @@ TEST(Shapes, MisfitsAreErrorsThatNameTheOpAndTheShapes) {
   EXPECT_THAT(message(SumTokens(g, "sum", x, w)), testing::HasSubstr("'sum'"));
   EXPECT_THAT(message(Dropout(g, "drop", x, 1.0)), testing::HasSubstr("not 1"));
   EXPECT_THAT(message(g.AddParameter({.name = "w", .dims = {1}}, {})), testing::HasSubstr("'w'"));
-  EXPECT_THAT(message(FieldEmbeddings(g, {})), testing::HasSubstr("no fields"));
-  auto fields = CategoricalFields(2, 4, 2);
-  fields[1].dim = 8;
-  EXPECT_THAT(message(FieldEmbeddings(g, fields)),
-              testing::AllOf(testing::HasSubstr("'f1'"), testing::HasSubstr("8")));
 }
 
 }  // namespace

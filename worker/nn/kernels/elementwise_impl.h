@@ -1,4 +1,4 @@
-// Element by element: ReLU, sum, dropout.
+// Element by element: ReLU, arithmetic, dropout.
 #pragma once
 
 #include "worker/nn/kernels/kernels.h"
@@ -26,6 +26,50 @@ void ReluGradient(const T* in, const T* out_gradient, std::size_t n, bool accumu
 template <typename T>
 void Add(const T* a, const T* b, std::size_t n, T* out) {
   for (std::size_t i = 0; i < n; i += kWidth<T>) Store(out + i, Load(a + i) + Load(b + i));
+}
+
+template <typename T>
+void Subtract(const T* a, const T* b, std::size_t n, T* out) {
+  for (std::size_t i = 0; i < n; i += kWidth<T>) Store(out + i, Load(a + i) - Load(b + i));
+}
+
+template <typename T>
+void Multiply(const T* a, const T* b, std::size_t n, bool accumulate, T* out) {
+  for (std::size_t i = 0; i < n; i += kWidth<T>) {
+    const Vec<T> value = Load(a + i) * Load(b + i);
+    Store(out + i, accumulate ? Load(out + i) + value : value);
+  }
+}
+
+template <typename T>
+void Scale(const T* in, T factor, std::size_t n, bool accumulate, T* out) {
+  for (std::size_t i = 0; i < n; i += kWidth<T>) {
+    const Vec<T> value = Load(in + i) * factor;
+    Store(out + i, accumulate ? Load(out + i) + value : value);
+  }
+}
+
+template <typename T>
+void ScaleTokens(const T* in, const T* weights, std::size_t tokens, std::size_t dim,
+                 bool accumulate, T* out) {
+  for (std::size_t t = 0; t < tokens; ++t, weights += kLanes)
+    for (std::size_t j = 0; j < dim; ++j, in += kLanes, out += kLanes)
+      for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
+        const Vec<T> value = Load(in + part) * Load(weights + part);
+        Store(out + part, accumulate ? Load(out + part) + value : value);
+      }
+}
+
+template <typename T>
+void DotTokens(const T* a, const T* b, std::size_t tokens, std::size_t dim, bool accumulate,
+               T* out) {
+  for (std::size_t t = 0; t < tokens; ++t, a += dim * kLanes, b += dim * kLanes, out += kLanes)
+    for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
+      Vec<T> sum = accumulate ? Load(out + part) : Vec<T>{};
+      for (std::size_t j = 0; j < dim; ++j)
+        sum += Load(a + j * kLanes + part) * Load(b + j * kLanes + part);
+      Store(out + part, sum);
+    }
 }
 
 // Finaliser of a 32-bit multiplicative hash (Wellons, "lowbias32").

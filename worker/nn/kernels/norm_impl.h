@@ -144,24 +144,40 @@ template <typename T>
   return mask;
 }
 
+// A vector of tokens * size elements is seen as `tokens` panels one after the other.
+template <typename T>
+struct FeaturePanels {
+  std::size_t rows, tokens;
+  std::size_t panels;  // PanelsOf(rows) * tokens
+  std::size_t full;    // of these, with sixteen rows
+  explicit FeaturePanels(const FeatureArgs<T>& args)
+      : rows(args.rows),
+        tokens(args.tokens),
+        panels(PanelsOf(args.rows) * args.tokens),
+        full(args.rows / kLanes * args.tokens) {}
+  [[gnu::always_inline]] Vec<T> Mask(std::size_t p, std::size_t part) const {
+    return RowMask<T>(rows, p / tokens, part);
+  }
+};
+
 template <typename T>
 void FeatureMoments(const FeatureArgs<T>& args, double* mean, double* m2) {
-  const std::size_t full = args.rows / kLanes, panels = PanelsOf(args.rows);
+  const FeaturePanels<T> shape(args);
   const std::size_t panel = args.size * kLanes;
   for (std::size_t e = 0; e < args.size; ++e) {
     const T* x = args.in + e * kLanes;
     Vec<T> sum = {};
-    for (std::size_t p = 0; p < panels; ++p)
+    for (std::size_t p = 0; p < shape.panels; ++p)
       for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
         const Vec<T> value = Load(x + p * panel + part);
-        sum += p < full ? value : value * RowMask<T>(args.rows, p, part);
+        sum += p < shape.full ? value : value * shape.Mask(p, part);
       }
-    const T centre = SumLanes<T>(sum) / static_cast<T>(args.rows);
+    const T centre = SumLanes<T>(sum) / static_cast<T>(args.rows * args.tokens);
     Vec<T> square = {};
-    for (std::size_t p = 0; p < panels; ++p)
+    for (std::size_t p = 0; p < shape.panels; ++p)
       for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
         const Vec<T> value = Load(x + p * panel + part) - centre;
-        square += value * (p < full ? value : value * RowMask<T>(args.rows, p, part));
+        square += value * (p < shape.full ? value : value * shape.Mask(p, part));
       }
     mean[e] = static_cast<double>(centre);
     m2[e] = static_cast<double>(SumLanes<T>(square));
@@ -171,12 +187,13 @@ void FeatureMoments(const FeatureArgs<T>& args, double* mean, double* m2) {
 // Lanes past the last row have dy = 0, so they need no mask here.
 template <typename T>
 void FeatureGradientSums(const FeatureArgs<T>& args, const T* mean, double* sum, double* dot) {
-  const std::size_t panels = PanelsOf(args.rows), panel = args.size * kLanes;
+  const FeaturePanels<T> shape(args);
+  const std::size_t panel = args.size * kLanes;
   for (std::size_t e = 0; e < args.size; ++e) {
     const T* x = args.in + e * kLanes;
     const T* dy = args.out_gradient + e * kLanes;
     Vec<T> total = {}, product = {};
-    for (std::size_t p = 0; p < panels; ++p)
+    for (std::size_t p = 0; p < shape.panels; ++p)
       for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
         const Vec<T> gradient = Load(dy + p * panel + part);
         total += gradient;
@@ -188,9 +205,26 @@ void FeatureGradientSums(const FeatureArgs<T>& args, const T* mean, double* sum,
 }
 
 template <typename T>
+void FeatureSums(const FeatureArgs<T>& args, bool accumulate, T* sums) {
+  const FeaturePanels<T> shape(args);
+  const std::size_t panel = args.size * kLanes;
+  for (std::size_t e = 0; e < args.size; ++e) {
+    const T* x = args.in == nullptr ? nullptr : args.in + e * kLanes;
+    const T* dy = args.out_gradient + e * kLanes;
+    Vec<T> sum = {};
+    for (std::size_t p = 0; p < shape.panels; ++p)
+      for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
+        const Vec<T> gradient = Load(dy + p * panel + part);
+        sum += x == nullptr ? gradient : gradient * Load(x + p * panel + part);
+      }
+    sums[e] = (accumulate ? sums[e] : T(0)) + SumLanes<T>(sum);
+  }
+}
+
+template <typename T>
 void FeatureAffine(const FeatureArgs<T>& args, const T* mean, const T* scale, const T* shift,
                    T* out) {
-  const std::size_t panels = PanelsOf(args.rows);
+  const std::size_t panels = FeaturePanels<T>(args).panels;
   const T* in = args.in;
   for (std::size_t p = 0; p < panels; ++p)
     for (std::size_t e = 0; e < args.size; ++e, in += kLanes, out += kLanes)
@@ -201,16 +235,16 @@ void FeatureAffine(const FeatureArgs<T>& args, const T* mean, const T* scale, co
 template <typename T>
 void FeatureAffineGradient(const FeatureArgs<T>& args, const FeatureGradient<T>& g, bool accumulate,
                            T* in_gradient) {
-  const std::size_t full = args.rows / kLanes, panels = PanelsOf(args.rows);
+  const FeaturePanels<T> shape(args);
   const T* x = args.in;
   const T* dy = args.out_gradient;
   T* dx = in_gradient;
-  for (std::size_t p = 0; p < panels; ++p)
+  for (std::size_t p = 0; p < shape.panels; ++p)
     for (std::size_t e = 0; e < args.size; ++e, x += kLanes, dy += kLanes, dx += kLanes)
       for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
         Vec<T> value =
             (Load(dy + part) - g.dy_mean[e]) * g.a[e] + (Load(x + part) - g.mean[e]) * g.b[e];
-        if (p >= full) value *= RowMask<T>(args.rows, p, part);
+        if (p >= shape.full) value *= shape.Mask(p, part);
         Store(dx + part, accumulate ? Load(dx + part) + value : value);
       }
 }

@@ -1,7 +1,9 @@
 // The table of all kernels of this instruction set.
 #pragma once
 
+#include "worker/nn/kernels/activation_impl.h"
 #include "worker/nn/kernels/elementwise_impl.h"
+#include "worker/nn/kernels/exp_impl.h"
 #include "worker/nn/kernels/lane_product_impl.h"
 #include "worker/nn/kernels/mix_gradient_impl.h"
 #include "worker/nn/kernels/norm_impl.h"
@@ -25,9 +27,24 @@ constexpr Kernels<T> MakeTable(const char* name) {
   table.feature_gradient_sums = &FeatureGradientSums<T>;
   table.feature_affine = &FeatureAffine<T>;
   table.feature_affine_gradient = &FeatureAffineGradient<T>;
+  table.feature_sums = &FeatureSums<T>;
   table.relu = &Relu<T>;
   table.relu_gradient = &ReluGradient<T>;
   table.add = &Add<T>;
+  table.exp = &ExpOf<T>;
+  table.subtract = &Subtract<T>;
+  table.multiply = &Multiply<T>;
+  table.scale = &Scale<T>;
+  table.scale_tokens = &ScaleTokens<T>;
+  table.dot_tokens = &DotTokens<T>;
+  table.sigmoid = &Sigmoid<T>;
+  table.sigmoid_gradient = &SigmoidGradient<T>;
+  table.swish = &Swish<T>;
+  table.swish_gradient = &SwishGradient<T>;
+  table.gelu = &Gelu<T>;
+  table.gelu_gradient = &GeluGradient<T>;
+  table.floor = &Floor<T>;
+  table.floor_gradient = &FloorGradient<T>;
   table.dropout = &Dropout<T>;
   return table;
 }

@@ -8,25 +8,72 @@
 namespace cairn::worker::nn {
 namespace {
 
+enum class Function { kRelu, kSigmoid, kSwish, kGelu };
+
+// A kernel y = f(x), and one that reads x, or y of the sigmoid, for the gradient.
 template <typename T>
-class ReluOp final : public Op<T> {
+class FunctionOp final : public Op<T> {
  public:
-  ReluOp(const OpEnvironment<T>& environment, std::size_t size)
-      : kernels_(*environment.kernels), size_(size) {}
+  FunctionOp(const OpEnvironment<T>& environment, std::size_t size, Function function)
+      : size_(size), reads_output_(function == Function::kSigmoid) {
+    const Kernels<T>& kernels = *environment.kernels;
+    switch (function) {
+      case Function::kRelu:
+        forward_ = kernels.relu;
+        gradient_ = kernels.relu_gradient;
+        break;
+      case Function::kSigmoid:
+        forward_ = kernels.sigmoid;
+        gradient_ = kernels.sigmoid_gradient;
+        break;
+      case Function::kSwish:
+        forward_ = kernels.swish;
+        gradient_ = kernels.swish_gradient;
+        break;
+      case Function::kGelu:
+        forward_ = kernels.gelu;
+        gradient_ = kernels.gelu_gradient;
+        break;
+    }
+  }
 
   void Forward(const StepContext<T>&, const BlockContext<T>& block) override {
-    kernels_.relu(block.in[0], block.panels * size_ * kLanes, block.out);
+    forward_(block.in[0], block.panels * size_ * kLanes, block.out);
   }
 
   void Backward(const StepContext<T>&, const BlockContext<T>& block) override {
     if (block.in_gradient[0] == nullptr) return;
-    kernels_.relu_gradient(block.in[0], block.out_gradient, block.panels * size_ * kLanes,
-                           block.accumulate[0], block.in_gradient[0]);
+    gradient_(reads_output_ ? block.out : block.in[0], block.out_gradient,
+              block.panels * size_ * kLanes, block.accumulate[0], block.in_gradient[0]);
+  }
+
+ private:
+  const std::size_t size_;
+  const bool reads_output_;
+  decltype(Kernels<T>::relu) forward_ = nullptr;
+  decltype(Kernels<T>::relu_gradient) gradient_ = nullptr;
+};
+
+template <typename T>
+class FloorOp final : public Op<T> {
+ public:
+  FloorOp(const OpEnvironment<T>& environment, std::size_t size, double floor)
+      : kernels_(*environment.kernels), size_(size), floor_(static_cast<T>(floor)) {}
+
+  void Forward(const StepContext<T>&, const BlockContext<T>& block) override {
+    kernels_.floor(block.in[0], floor_, block.panels * size_ * kLanes, block.out);
+  }
+
+  void Backward(const StepContext<T>&, const BlockContext<T>& block) override {
+    if (block.in_gradient[0] == nullptr) return;
+    kernels_.floor_gradient(block.in[0], floor_, block.out_gradient, block.panels * size_ * kLanes,
+                            block.accumulate[0], block.in_gradient[0]);
   }
 
  private:
   const Kernels<T>& kernels_;
   const std::size_t size_;
+  const T floor_;
 };
 
 template <typename T>
@@ -82,11 +129,32 @@ OpDef ElementwiseDef(std::string name, const Tensor& x) {
   return def;
 }
 
+Tensor AddFunction(GraphBuilder& graph, std::string name, const Tensor& x, Function function) {
+  OpDef def = ElementwiseDef(std::move(name), x);
+  def.reads_output = function == Function::kSigmoid;
+  def.reads_input = !def.reads_output;
+  SetOp<FunctionOp>(def, x.Size(), function);
+  return graph.AddOp(std::move(def));
+}
+
 }  // namespace
 
 Tensor Relu(GraphBuilder& graph, std::string name, const Tensor& x) {
+  return AddFunction(graph, std::move(name), x, Function::kRelu);
+}
+Tensor Sigmoid(GraphBuilder& graph, std::string name, const Tensor& x) {
+  return AddFunction(graph, std::move(name), x, Function::kSigmoid);
+}
+Tensor Swish(GraphBuilder& graph, std::string name, const Tensor& x) {
+  return AddFunction(graph, std::move(name), x, Function::kSwish);
+}
+Tensor Gelu(GraphBuilder& graph, std::string name, const Tensor& x) {
+  return AddFunction(graph, std::move(name), x, Function::kGelu);
+}
+
+Tensor Floor(GraphBuilder& graph, std::string name, const Tensor& x, double floor) {
   OpDef def = ElementwiseDef(std::move(name), x);
-  SetOp<ReluOp>(def, x.Size());
+  SetOp<FloorOp>(def, x.Size(), floor);
   return graph.AddOp(std::move(def));
 }
 

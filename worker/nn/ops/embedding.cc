@@ -6,8 +6,8 @@
 
 #include <glog/logging.h>
 
-#include "common/base/thread_pool.h"
 #include "worker/nn/op.h"
+#include "worker/nn/ops/table_gradient.h"
 
 namespace cairn::worker::nn {
 namespace {
@@ -15,13 +15,6 @@ namespace {
 struct Field {
   FieldSpec spec;
   int parameter = -1;  // numeric: the learned vector
-};
-
-// A range of one table's unique rows, whose gradients one thread sums.
-struct RowRange {
-  std::size_t table = 0;
-  std::size_t begin = 0, end = 0;
-  std::size_t cost = 0;  // occurrences to look at
 };
 
 template <typename T>
@@ -36,8 +29,9 @@ class EmbeddingOp final : public Op<T> {
   }
 
   void BeginStep(const StepContext<T>& step) override {
-    CHECK_EQ(step.input->batch->fields.size(), fields_.size());
-    if (step.training) DealRanges(step);
+    for (const Field& field : fields_)
+      CHECK_LT(static_cast<std::size_t>(field.spec.field), step.input->batch->fields.size());
+    if (step.training) DealTables(step);
   }
 
   void Forward(const StepContext<T>& step, const BlockContext<T>& block) override {
@@ -58,7 +52,7 @@ class EmbeddingOp final : public Op<T> {
       if (fields_[f].parameter < 0) continue;
       T* sum = block.parameter_gradients + offsets_[f];
       if (!block.accumulate_parameters) std::fill_n(sum, dim_, T(0));
-      const float* number = step.input->batch->fields[f].number.data() + block.first_row;
+      const float* number = Column(step, f).number.data() + block.first_row;
       for (std::size_t p = 0; p < block.panels; ++p, number += kLanes) {
         const T* gradient = block.out_gradient + (p * fields_.size() + f) * dim_ * kLanes;
         const std::size_t lanes = std::min(kLanes, block.rows - p * kLanes);
@@ -73,7 +67,6 @@ class EmbeddingOp final : public Op<T> {
                       int /*threads*/) override {
     for (const RowRange& range : ranges_of_thread_[thread]) {
       T* out = step.input->tables[range.table].gradients;
-      std::fill(out + range.begin * dim_, out + range.end * dim_, T(0));
       for (std::size_t f = 0; f < fields_.size(); ++f)
         if (fields_[f].spec.table == static_cast<int>(range.table))
           Scatter(step, f, range, gradient + f * dim_ * kLanes, out);
@@ -96,7 +89,7 @@ class EmbeddingOp final : public Op<T> {
   // out[j * kLanes] += element j of the row's embedding of field f.
   void Embed(const StepContext<T>& step, std::size_t f, std::size_t row, T* out) const {
     const FieldSpec& spec = fields_[f].spec;
-    const FieldColumn& column = step.input->batch->fields[f];
+    const FieldColumn& column = Column(step, f);
     if (spec.kind == FieldSpec::Kind::kNumeric) {
       const T number = static_cast<T>(column.number[row]);
       const T* vector = step.parameters + offsets_[f];
@@ -122,7 +115,7 @@ class EmbeddingOp final : public Op<T> {
   void Scatter(const StepContext<T>& step, std::size_t f, const RowRange& range, const T* gradient,
                T* out) const {
     const FieldSpec& spec = fields_[f].spec;
-    const FieldColumn& column = step.input->batch->fields[f];
+    const FieldColumn& column = Column(step, f);
     const std::size_t stride = fields_.size() * dim_ * kLanes;
     const bool is_sequence = spec.kind == FieldSpec::Kind::kSequence;
     for (std::size_t row = 0; row < step.rows; ++row) {
@@ -141,36 +134,22 @@ class EmbeddingOp final : public Op<T> {
     }
   }
 
-  // Whole tables go to threads, the costly ones first, each to the thread with the least so far; a
-  // table that alone is more than a thread's share is cut into ranges of rows.
-  void DealRanges(const StepContext<T>& step) {
-    const Batch& batch = *step.input->batch;
-    const std::size_t threads = ranges_of_thread_.size();
-    std::vector<std::size_t> cost(batch.unique_keys.size(), 0);
-    std::size_t total = 0;
-    for (std::size_t f = 0; f < fields_.size(); ++f) {
-      if (fields_[f].spec.table < 0) continue;
-      cost[fields_[f].spec.table] += batch.fields[f].index.size();
-      total += batch.fields[f].index.size();
-    }
-    std::vector<RowRange> ranges;
-    for (std::size_t t = 0; t < cost.size(); ++t) {
-      if (step.input->tables.size() <= t || step.input->tables[t].gradients == nullptr) continue;
-      const std::size_t rows = batch.unique_keys[t].size();
-      const std::size_t parts = cost[t] * threads > total ? threads : 1;
-      for (std::size_t part = 0; part < parts; ++part)
-        ranges.push_back({t, PartBegin(rows, parts, part), PartBegin(rows, parts, part + 1),
-                          cost[t] / parts + 1});
-    }
-    std::stable_sort(ranges.begin(), ranges.end(),
-                     [](const RowRange& a, const RowRange& b) { return a.cost > b.cost; });
-    for (auto& list : ranges_of_thread_) list.clear();
-    std::vector<std::size_t> load(threads, 0);
-    for (const RowRange& range : ranges) {
-      const std::size_t t = std::min_element(load.begin(), load.end()) - load.begin();
-      load[t] += range.cost;
-      ranges_of_thread_[t].push_back(range);
-    }
+  static const FieldColumn& ColumnOf(const StepContext<T>& step, const Field& field) {
+    return step.input->batch->fields[field.spec.field];
+  }
+  const FieldColumn& Column(const StepContext<T>& step, std::size_t f) const {
+    return ColumnOf(step, fields_[f]);
+  }
+
+  void DealTables(const StepContext<T>& step) {
+    std::map<std::size_t, std::size_t> occurrences;
+    for (const Field& field : fields_)
+      if (field.spec.table >= 0)
+        occurrences[field.spec.table] += ColumnOf(step, field).index.size();
+    std::vector<TableLoad> loads;
+    for (const auto& [table, count] : occurrences)
+      loads.push_back({table, step.input->batch->unique_keys[table].size(), count});
+    DealRows(loads, &ranges_of_thread_);
   }
 
   const std::vector<Field> fields_;
@@ -179,6 +158,23 @@ class EmbeddingOp final : public Op<T> {
   std::vector<std::vector<RowRange>> ranges_of_thread_;
 };
 
+Status CheckField(const FieldSpec& spec, const FieldSpec& first) {
+  if (spec.dim != first.dim || spec.dim == 0)
+    return absl::InvalidArgumentError(StrCat("op 'embeddings': field '", spec.name,
+                                             "' has dimension ", spec.dim, ", but field '",
+                                             first.name, "' has ", first.dim));
+  if (spec.IsHistory())
+    return absl::InvalidArgumentError(
+        StrCat("op 'embeddings': field '", spec.name, "' is a history, which is not pooled"));
+  if (spec.field < 0)
+    return absl::InvalidArgumentError(
+        StrCat("op 'embeddings': field '", spec.name, "' has no place in the batch"));
+  if (spec.kind != FieldSpec::Kind::kNumeric && spec.table < 0)
+    return absl::InvalidArgumentError(
+        StrCat("op 'embeddings': field '", spec.name, "' has no table"));
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<Tensor> FieldEmbeddings(GraphBuilder& graph, std::span<const FieldSpec> specs) {
@@ -186,27 +182,24 @@ Result<Tensor> FieldEmbeddings(GraphBuilder& graph, std::span<const FieldSpec> s
   const std::uint32_t dim = specs[0].dim;
   std::vector<Field> fields;
   OpDef def;
-  for (const FieldSpec& spec : specs) {
-    if (spec.dim != dim || dim == 0)
-      return absl::InvalidArgumentError(StrCat("op 'embeddings': field '", spec.name,
-                                               "' has dimension ", spec.dim, ", but field '",
-                                               specs[0].name, "' has ", dim));
-    fields.push_back({spec, -1});
-    if (spec.kind == FieldSpec::Kind::kNumeric) {
-      ASSIGN_OR_RETURN(
-          const Parameter vector,
-          graph.AddParameter(
-              {.name = StrCat("numeric.", spec.name), .dims = {dim}, .is_weight = true},
-              Init::XavierNormal(1, dim)),
-          "field ", spec.name);
-      fields.back().parameter = vector.id;
-      def.parameters.push_back(vector);
-    } else if (spec.table < 0) {
-      return absl::InvalidArgumentError(
-          StrCat("op 'embeddings': field '", spec.name, "' has no table"));
-    }
-  }
   def.name = "embeddings";
+  for (const FieldSpec& spec : specs) {
+    RETURN_IF_ERROR(CheckField(spec, specs[0]), "field ", spec.name);
+    fields.push_back({spec, -1});
+    if (spec.kind != FieldSpec::Kind::kNumeric) {
+      RETURN_IF_ERROR(AddTableUse(graph, spec.name, spec.table, dim, &def), "field ", spec.name);
+      continue;
+    }
+    const Init init =
+        spec.numeric_stddev > 0 ? Init::Normal(spec.numeric_stddev) : Init::XavierNormal(1, dim);
+    ASSIGN_OR_RETURN(
+        const Parameter vector,
+        graph.AddParameter(
+            {.name = StrCat("numeric.", spec.name), .dims = {dim}, .is_weight = true}, init),
+        "field ", spec.name);
+    fields.back().parameter = vector.id;
+    def.parameters.push_back(vector);
+  }
   def.dims = {static_cast<std::uint32_t>(specs.size()), dim};
   def.finishes_gradient = true;
   SetOp<EmbeddingOp>(def, std::move(fields));

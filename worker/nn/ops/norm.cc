@@ -66,8 +66,8 @@ class LayerNormOp final : public Op<T> {
 };
 
 struct BatchNormShape {
-  std::size_t size;
-  int gamma, beta, mean, variance;
+  std::size_t tokens, size;         // [tokens, size]; `size` features
+  int gamma, beta, mean, variance;  // parameters; gamma, beta -1: none
 };
 
 // Statistics are kept per block and joined in the order of blocks. With xhat = (x - mean) r,
@@ -77,9 +77,12 @@ class BatchNormOp final : public Op<T> {
  public:
   BatchNormOp(const OpEnvironment<T>& environment, BatchNormShape shape)
       : kernels_(*environment.kernels),
+        tokens_(shape.tokens),
         size_(shape.size),
-        gamma_(environment.offsets[shape.gamma]),
-        beta_(environment.offsets[shape.beta]),
+        has_gamma_(shape.gamma >= 0),
+        has_beta_(shape.beta >= 0),
+        gamma_(has_gamma_ ? environment.offsets[shape.gamma] : 0),
+        beta_(has_beta_ ? environment.offsets[shape.beta] : 0),
         running_mean_(environment.offsets[shape.mean]),
         running_variance_(environment.offsets[shape.variance]),
         mean_(size_),
@@ -107,7 +110,7 @@ class BatchNormOp final : public Op<T> {
 
   void Reduce(const StepContext<T>&, const BlockContext<T>& block) override {
     block_rows_[block.index] = block.rows;
-    kernels_.feature_moments({block.rows, size_, block.in[0], nullptr},
+    kernels_.feature_moments({block.rows, tokens_, size_, block.in[0], nullptr},
                              &first_[block.index * size_], &second_[block.index * size_]);
   }
 
@@ -116,7 +119,7 @@ class BatchNormOp final : public Op<T> {
     for (std::size_t e = 0; e < size_; ++e) {
       double rows = 0, mean = 0, m2 = 0;
       for (std::size_t b = 0; b < step.blocks; ++b) {
-        const double more = static_cast<double>(block_rows_[b]);
+        const double more = static_cast<double>(block_rows_[b] * tokens_);
         const double delta = first_[b * size_ + e] - mean;
         m2 += second_[b * size_ + e] + delta * delta * rows * more / (rows + more);
         mean += delta * more / (rows + more);
@@ -129,18 +132,18 @@ class BatchNormOp final : public Op<T> {
   }
 
   void Forward(const StepContext<T>&, const BlockContext<T>& block) override {
-    kernels_.feature_affine({block.rows, size_, block.in[0], nullptr}, centre_.data(),
+    kernels_.feature_affine({block.rows, tokens_, size_, block.in[0], nullptr}, centre_.data(),
                             scale_.data(), shift_.data(), block.out);
   }
 
   void ReduceGradient(const StepContext<T>&, const BlockContext<T>& block) override {
-    kernels_.feature_gradient_sums({block.rows, size_, block.in[0], block.out_gradient},
+    kernels_.feature_gradient_sums({block.rows, tokens_, size_, block.in[0], block.out_gradient},
                                    centre_.data(), &first_[block.index * size_],
                                    &second_[block.index * size_]);
   }
 
   void CombineGradient(const StepContext<T>& step, T* parameter_gradients) override {
-    const double rows = static_cast<double>(step.rows);
+    const double rows = static_cast<double>(step.rows * tokens_);
     for (std::size_t e = 0; e < size_; ++e) {
       double sum = 0, dot = 0;
       for (std::size_t b = 0; b < step.blocks; ++b) {
@@ -149,12 +152,12 @@ class BatchNormOp final : public Op<T> {
       }
       const double r = 1 / std::sqrt(variance_[e] + kNormEpsilon);
       const double sum_normal = dot * r;  // of dy * xhat
-      parameter_gradients[gamma_ + e] = static_cast<T>(sum_normal);
-      parameter_gradients[beta_ + e] = static_cast<T>(sum);
+      if (has_gamma_) parameter_gradients[gamma_ + e] = static_cast<T>(sum_normal);
+      if (has_beta_) parameter_gradients[beta_ + e] = static_cast<T>(sum);
       parameter_gradients[running_mean_ + e] = static_cast<T>(mean_[e]);
       parameter_gradients[running_variance_ + e] =
           static_cast<T>(variance_[e] * (rows > 1 ? rows / (rows - 1) : 1));
-      const double factor = step.parameters[gamma_ + e] * r;
+      const double factor = Gamma(step, e) * r;
       a_[e] = static_cast<T>(factor);
       dy_mean_[e] = static_cast<T>(sum / rows);
       b_[e] = static_cast<T>(-factor * r * sum_normal / rows);
@@ -163,20 +166,26 @@ class BatchNormOp final : public Op<T> {
 
   void Backward(const StepContext<T>&, const BlockContext<T>& block) override {
     if (block.in_gradient[0] == nullptr) return;
-    kernels_.feature_affine_gradient({block.rows, size_, block.in[0], block.out_gradient},
+    kernels_.feature_affine_gradient({block.rows, tokens_, size_, block.in[0], block.out_gradient},
                                      {a_.data(), dy_mean_.data(), b_.data(), centre_.data()},
                                      block.accumulate[0], block.in_gradient[0]);
   }
 
  private:
+  double Gamma(const StepContext<T>& step, std::size_t e) const {
+    return has_gamma_ ? static_cast<double>(step.parameters[gamma_ + e]) : 1.0;
+  }
+
   void SetAffine(const StepContext<T>& step, std::size_t e, double mean, double variance) {
     centre_[e] = static_cast<T>(mean);
-    scale_[e] = static_cast<T>(step.parameters[gamma_ + e] / std::sqrt(variance + kNormEpsilon));
-    shift_[e] = step.parameters[beta_ + e];
+    scale_[e] = static_cast<T>(Gamma(step, e) / std::sqrt(variance + kNormEpsilon));
+    shift_[e] = has_beta_ ? step.parameters[beta_ + e] : T(0);
   }
 
   const Kernels<T>& kernels_;
-  const std::size_t size_, gamma_, beta_, running_mean_, running_variance_;
+  const std::size_t tokens_, size_;
+  const bool has_gamma_, has_beta_;
+  const std::size_t gamma_, beta_, running_mean_, running_variance_;
   // Of each block: rows; means, then sums of dy; squared deviations, then sums of dy (x - mean).
   std::vector<std::size_t> block_rows_;
   std::vector<double> first_, second_;
@@ -207,17 +216,25 @@ Result<Tensor> LayerNorm(GraphBuilder& graph, std::string name, const Tensor& x,
 Result<Tensor> BatchNorm(GraphBuilder& graph, std::string name, const Tensor& x,
                          const BatchNormParameters& parameters) {
   const auto& [gamma, beta, mean, variance] = parameters;
-  for (const Parameter& p : {gamma, beta, mean, variance})
-    if (SizeOf(p.dims) != x.Size())
-      return ShapeError(name, "input and parameter do not fit", {x.dims, p.dims});
+  const std::size_t size = SizeOf(mean.dims);
+  const bool of_tokens = x.dims.size() == 2 && size == x.dims[1];
+  if (size != x.Size() && !of_tokens)
+    return ShapeError(name, "input and statistics do not fit", {x.dims, mean.dims});
   OpDef def;
+  for (const std::optional<Parameter>& p :
+       {gamma, beta, std::optional(mean), std::optional(variance)}) {
+    if (!p) continue;
+    if (SizeOf(p->dims) != size)
+      return ShapeError(name, "parameters do not fit", {mean.dims, p->dims});
+    def.parameters.push_back(*p);
+  }
   def.name = std::move(name);
   def.inputs = {x};
-  def.parameters = {gamma, beta, mean, variance};
   def.dims = x.dims;
   def.cheap = true;
   def.reduces = true;
-  SetOp<BatchNormOp>(def, BatchNormShape{x.Size(), gamma.id, beta.id, mean.id, variance.id});
+  SetOp<BatchNormOp>(def, BatchNormShape{x.Size() / size, size, gamma ? gamma->id : -1,
+                                         beta ? beta->id : -1, mean.id, variance.id});
   return graph.AddOp(std::move(def));
 }
 

@@ -1,6 +1,7 @@
 // Normalisation. Equations: models.md 1.2, 2.2, 2.3.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "worker/nn/graph.h"
@@ -15,11 +16,13 @@ Result<Tensor> LayerNorm(GraphBuilder& graph, std::string name, const Tensor& x,
                          const Parameter& gamma, const Parameter& beta);
 
 // The same for each feature over the rows of the batch, in training; with the running statistics in
-// evaluation. All parameters [x.Size()]. The "gradients" of the statistics are the batch's mean and
-// unbiased variance (biased for a batch of one row, whose unbiased variance does not exist).
+// evaluation. The "gradients" of the statistics are the batch's mean and unbiased variance (biased
+// where there is but one value, whose unbiased variance does not exist).
+// All parameters [x.Size()]: every value is a feature. Or all [d] for x [tokens, d]: statistics are
+// taken over rows and tokens together.
 struct BatchNormParameters {
-  Parameter gamma;
-  Parameter beta;
+  std::optional<Parameter> gamma;  // none: 1
+  std::optional<Parameter> beta;   // none: 0
   Parameter running_mean;
   Parameter running_variance;
 };
