@@ -15,7 +15,7 @@ struct MultiHeadAttention {
   bool rotary = false;  // positions = token indices, on queries and keys after their projections
   double scale = 0;     // of the scores; 0: 1 / sqrt(width / heads)
   std::uint32_t width = 0;  // of queries, keys and values; 0: that of `query`
-  nn::AttentionMask mask;
+  nn::AttentionMask mask = {};
 
   // "prefix.query", "prefix.key", "prefix.value", "prefix.output", each ".weight" [in, out], Xavier
   // normal, and ".bias", 0. query [n, d], memory [m, d']; result [n, d] (or [n, width] without an

@@ -21,7 +21,7 @@ Result<nn::Tensor> Activate(nn::GraphBuilder& graph, const std::string& prefix, 
                             Activation activation);
 
 struct Mlp {
-  std::vector<std::uint32_t> hidden;
+  std::vector<std::uint32_t> hidden = {};
   std::uint32_t outputs = 1;  // 0: no last Linear, the result is the last hidden layer
   bool batch_norm = true;
   double dropout = 0;

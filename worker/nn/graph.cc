@@ -336,10 +336,17 @@ Status CheckGraph(const GraphBuilder& builder, const Tensor& logit) {
   if (logit.id < 0 || logit.Size() != 1)
     return ShapeError("logit", "must have one value per row, not", {logit.dims});
   std::vector<char> used(builder.layout().size(), 0), needed(builder.ops().size(), 0);
-  needed[logit.id] = 1;
+  std::vector<char> read(builder.ops().size(), 0);
+  needed[logit.id] = read[logit.id] = 1;
   for (int i = logit.id; i >= 0; --i) {
+    const OpDef& def = builder.ops()[i];
+    for (const Tensor& input : def.inputs) read[input.id] |= read[i];
+    if (read[i] && !needed[i] && def.finishes_gradient)
+      return absl::InvalidArgumentError(
+          StrCat("'", def.name, "' has no gradient: the logit depends on it through a mask only"));
     if (!needed[i]) continue;
-    for (const Tensor& input : builder.ops()[i].inputs) needed[input.id] = 1;
+    for (std::size_t k = 0; k < std::min(def.inputs.size(), def.first_constant_input); ++k)
+      needed[def.inputs[k].id] = 1;
     for (const Parameter& parameter : builder.ops()[i].parameters) used[parameter.id] = 1;
   }
   for (std::size_t i = 0; i < used.size(); ++i)

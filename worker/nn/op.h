@@ -102,8 +102,10 @@ struct OpDef {
   std::vector<Parameter> parameters;  // each parameter belongs to one op
   std::vector<std::uint32_t> dims;    // of the output
   std::vector<TableUse> tables;       // each once
-  bool reads_input = true;            // Backward reads `in`
-  bool reads_output = false;          // Backward reads `out`
+  // Inputs from this one on are constants to the gradient: nothing flows back through them.
+  std::size_t first_constant_input = static_cast<std::size_t>(-1);
+  bool reads_input = true;    // Backward reads `in`
+  bool reads_output = false;  // Backward reads `out`
   // Cheaper to compute again in the backward pass than to write to memory and read back.
   bool cheap = false;
   // Reads so many weights that it should see a whole block at once. Other ops run on a few panels

@@ -64,6 +64,8 @@ class Planner {
   void FindReaders() {
     is_live_.assign(ops_.size(), false);
     is_live_[logit_] = true;
+    std::vector<char> reaches(ops_.size(), false);  // the logit, by a way that has a gradient
+    reaches[logit_] = true;
     readers_.resize(ops_.size());
     wants_gradient_.assign(ops_.size(), false);
     for (int i = static_cast<int>(ops_.size()) - 1; i >= 0; --i) {
@@ -73,6 +75,7 @@ class Planner {
         CHECK_LT(input, i);
         is_live_[input] = true;
         readers_[input].push_back({i, static_cast<int>(k)});
+        if (reaches[i] && k < ops_[i].first_constant_input) reaches[input] = true;
       }
     }
     for (std::size_t i = 0; i < ops_.size(); ++i) {
@@ -80,7 +83,7 @@ class Planner {
       live_.push_back(static_cast<int>(i));
       bool wants = !ops_[i].parameters.empty() || ops_[i].finishes_gradient;
       for (const Tensor& input : ops_[i].inputs) wants = wants || wants_gradient_[input.id];
-      wants_gradient_[i] = wants;
+      wants_gradient_[i] = wants && reaches[i];
     }
   }
 
@@ -217,8 +220,9 @@ class Planner {
       step.in.push_back(op.reads_input ? Use({input.id, false}) : Place{});
     if (op.reads_output) step.out = Use({i, false});
     step.out_gradient = Use({i, true});
-    for (const Tensor& input : op.inputs) {
-      if (wants_gradient_[input.id]) {
+    for (std::size_t k = 0; k < op.inputs.size(); ++k) {
+      const Tensor& input = op.inputs[k];
+      if (wants_gradient_[input.id] && k < op.first_constant_input) {
         step.in_gradient.push_back(UseGradient(input.id, &step));
       } else {
         step.in_gradient.push_back({});

@@ -80,6 +80,56 @@ struct FeatureGradient {
   const T* mean = nullptr;
 };
 
+// Scaled dot-product attention between the tokens of a row, worker/nn/ops/attention.h. Tensors are
+// whole panels: q [queries, dim], k [keys, dim], v [keys, value_dim].
+template <typename T>
+struct AttentionShape {
+  std::size_t queries = 0, keys = 0;
+  std::size_t heads = 1, dim = 0, value_dim = 0;
+  T scale = 1;
+  bool softmax = true;
+};
+template <typename T>
+struct AttentionArgs {
+  AttentionShape<T> shape;
+  std::size_t panels = 0;
+  const T* q = nullptr;
+  const T* k = nullptr;
+  const T* v = nullptr;
+  // A key is active where all masks that are not null allow it.
+  const T* key_mask = nullptr;  // [keys]: not 0
+  const T* ranks = nullptr;     // [queries, keys]: below active_ranks
+  T active_ranks = 0;
+  const std::uint8_t* pairs = nullptr;  // [queries * keys], the same for all rows: not 0
+  T* out = nullptr;                     // [queries, value_dim]; not used by the gradient
+  // [panels][heads][queries][2][16]: largest score and 1 / sum of exponentials; written, or read by
+  // the gradient. Not used without softmax.
+  T* statistics = nullptr;
+  T* workspace = nullptr;  // attention_workspace(shape) floats, 64-byte aligned
+};
+template <typename T>
+struct AttentionGradientArgs {
+  AttentionArgs<T> forward;
+  const T* out_gradient = nullptr;
+  // Null: not wanted. They may be one array if all but the first of them accumulate.
+  T* q_gradient = nullptr;
+  T* k_gradient = nullptr;
+  T* v_gradient = nullptr;
+  bool accumulate_q = false, accumulate_k = false, accumulate_v = false;
+};
+
+// Turns pairs of neighbouring values by fixed angles, or back (`inverse`).
+template <typename T>
+struct RotateArgs {
+  std::size_t panels = 0, pairs = 0;
+  const T* cosine = nullptr;  // [pairs]
+  const T* sine = nullptr;
+  bool inverse = false;
+  const T* in = nullptr;  // [panels][pairs][2][16]
+  T* out = nullptr;
+  bool accumulate = false;
+};
+
 template <typename T>
 struct Kernels {
   const char* name = "";
@@ -94,6 +144,11 @@ struct Kernels {
   std::size_t (*mix_gradient_workspace)(std::size_t outputs) = nullptr;
 
   void (*lane_product)(const LaneProductArgs<T>& args) = nullptr;
+
+  void (*attention)(const AttentionArgs<T>& args) = nullptr;
+  void (*attention_gradient)(const AttentionGradientArgs<T>& args) = nullptr;
+  std::size_t (*attention_workspace)(const AttentionShape<T>& shape) = nullptr;
+  void (*rotate)(const RotateArgs<T>& args) = nullptr;
 
   void (*layer_norm)(const LayerNormArgs<T>& args) = nullptr;
   std::size_t (*layer_norm_workspace)(std::size_t dim) = nullptr;

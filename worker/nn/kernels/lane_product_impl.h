@@ -66,6 +66,7 @@ void LaneProduct(const LaneProductArgs<T>& args) {
       std::size_t i = 0;
       for (; i + kLaneRows <= args.rows; i += kLaneRows)
         LaneRow<T, kLaneRows>(args, a + i * a_row, b, c + i * c_row);
+      for (; i + 2 <= args.rows; i += 2) LaneRow<T, 2>(args, a + i * a_row, b, c + i * c_row);
       for (; i < args.rows; ++i) LaneRow<T, 1>(args, a + i * a_row, b, c + i * c_row);
     }
   }

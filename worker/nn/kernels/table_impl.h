@@ -2,6 +2,7 @@
 #pragma once
 
 #include "worker/nn/kernels/activation_impl.h"
+#include "worker/nn/kernels/attention_impl.h"
 #include "worker/nn/kernels/elementwise_impl.h"
 #include "worker/nn/kernels/exp_impl.h"
 #include "worker/nn/kernels/lane_product_impl.h"
@@ -20,6 +21,10 @@ constexpr Kernels<T> MakeTable(const char* name) {
   table.mix_weight_gradient = &MixWeightGradient<T>;
   table.mix_gradient_workspace = &MixGradientWorkspace<T>;
   table.lane_product = &LaneProduct<T>;
+  table.attention = &Attention<T>;
+  table.attention_gradient = &AttentionGradient<T>;
+  table.attention_workspace = &AttentionWorkspace<T>;
+  table.rotate = &Rotate<T>;
   table.layer_norm = &LayerNorm<T>;
   table.layer_norm_workspace = &LayerNormWorkspace<T>;
   table.layer_norm_gradient = &LayerNormGradient<T>;

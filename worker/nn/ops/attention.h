@@ -12,17 +12,18 @@ namespace cairn::worker::nn {
 
 // Which (query i, key j) pairs are active: those that all given conditions allow.
 struct AttentionMask {
-  std::optional<Tensor> keys;   // [m]: active where not 0
-  std::optional<Tensor> ranks;  // [n, m] of Ranks(): active where the rank is below `active`
+  std::optional<Tensor> keys = std::nullopt;  // [m]: active where not 0
+  std::optional<Tensor> ranks =
+      std::nullopt;  // [n, m] of Ranks(): active where the rank is below `active`
   std::uint32_t active = 0;
-  std::vector<std::uint8_t> pairs;  // [n * m], row-major, active where not 0; empty: all
+  std::vector<std::uint8_t> pairs = {};  // [n * m], row-major, active where not 0; empty: all
 };
 
 struct AttentionOptions {
   int heads = 1;
   double scale = 0;  // of the scores; 0: 1 / sqrt(d / heads)
   bool softmax = true;
-  AttentionMask mask;
+  AttentionMask mask = {};
 };
 
 // O = A V for each head. q [n, d], k [m, d], v [m, d_v]; o [n, d_v]; d and d_v divisible by heads.
