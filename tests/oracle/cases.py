@@ -92,7 +92,7 @@ def baseline_cases():
     yield Case('din_softmax', 'din { softmax: true %s }' % mlps, items, STATIC_TABLES, 37)
     yield Case('din_dice', 'din { attention { hidden: 5 activation: DICE } mlp { hidden: 6 activation: RELU batch_norm: false } }',
                items, STATIC_TABLES, 23)
-    yield Case('din_no_target', 'din { %s }' % mlps, items[:3] + [history('items', 0, 4), pooled('tags', 1)], STATIC_TABLES, 19)
+    yield Case('din_no_target', 'din { %s }' % mlps, items[:3] + [pooled('tags', 1), history('items', 0, 4)], STATIC_TABLES, 19)
 
 
 def dlf_cases():

@@ -18,7 +18,7 @@ def logit(config, inputs, net):
         if config.residual:
             new = new + net.linear(name + '.residual', e, config.width, bias=False)
         e = relu(new)
-    z = net.linear('output', e.flatten(1), 1)[:, 0]
+    z = net.linear('logit', e.flatten(1), 1)[:, 0]
     if config.mlp.hidden:
         z = z + net.mlp_of('mlp', first.flatten(1), config.mlp, [])[:, 0]
     if config.linear:

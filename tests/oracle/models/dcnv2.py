@@ -11,7 +11,7 @@ def cross_network(config, net, x0):
     for l in range(config.cross_layers):
         name, width = f'cross{l}', x0.shape[1]
         if config.low_rank:
-            u = net.linear(name + '.up', net.linear(name + '.down', x, config.low_rank, bias=False), width)
+            u = net.linear(name + '.u', net.linear(name + '.v', x, config.low_rank, bias=False), width)
         else:
             u = net.linear(name, x, width)
         x = x0 * u + x
@@ -25,4 +25,4 @@ def logit(config, inputs, net):
         x = torch.cat([x, net.mlp_of('mlp', x0, config.mlp, [500, 500, 500], outputs=0)], 1)
     elif config.structure == 'STACKED':
         x = net.mlp_of('mlp', x, config.mlp, [500, 500, 500], outputs=0)
-    return net.linear('output', x, 1)[:, 0]
+    return net.linear('logit', x, 1)[:, 0]

@@ -1,27 +1,28 @@
 """DIN (Zhou et al. 2018), section 4.3: v_U = sum_t a(e_t, v_A) e_t, where a is an MLP that sees the event, the
 target, and products of both; weights are not normalised unless `softmax` asks for it.
+
+An event is the vectors of all histories at its position side by side, and the target is the vectors of their targets;
+for a history without one, a learned vector stands there.
 """
 import torch
 
 from nn import masked_softmax
 
 
-def attend(config, net, name, events, target, mask):
-    """events [B, T, d], target [B, d], mask [B, T] to [B, d]."""
-    beside = target[:, None, :].expand_as(events)
-    x = torch.cat([beside, events, beside - events, beside * events], -1)
-    weights = net.mlp_of(name, x, config.attention, [80, 40], activation='SIGMOID')[..., 0]
-    weights = masked_softmax(weights, mask) if config.softmax else weights * mask
-    return (weights[..., None] * events).sum(1)
+def target_of(inputs, net, history, rows):
+    if history.target >= 0:
+        return inputs.vector(net, inputs.fields[history.target])
+    return net.parameter('query.' + history.name, 1, history.dim, init=('normal', 1e-4), is_weight=False).expand(rows, -1)
 
 
 def logit(config, inputs, net):
-    parts = [inputs.vector(net, f) for f in inputs.plain()]
-    for history in inputs.histories():
-        events, mask = inputs.history(history), inputs.mask([history])
-        if history.target >= 0:
-            target = inputs.vector(net, inputs.fields[history.target])
-            parts.append(attend(config, net, 'attention.' + history.name, events, target, mask))
-        else:
-            parts.append(events.sum(1) / mask.sum(1).clamp(min=1)[:, None])
-    return net.mlp_of('mlp', torch.cat(parts, 1), config.mlp, [200, 80], activation='DICE', batch_norm=True)[:, 0]
+    histories = inputs.histories()
+    events = torch.cat([inputs.history(h) for h in histories], -1)  # [B, T, d]
+    mask = inputs.mask(histories)
+    target = torch.cat([target_of(inputs, net, h, len(events)) for h in histories], -1)[:, None, :].expand_as(events)
+    pair = torch.cat([target, events, target - events, target * events], -1)
+    weights = net.mlp_of('attention', pair, config.attention, [80, 40], activation='SIGMOID')[..., 0]
+    weights = masked_softmax(weights, mask) if config.softmax else weights * mask
+    interest = (weights[..., None] * events).sum(1)
+    x = torch.cat([*(inputs.vector(net, f) for f in inputs.plain()), interest], 1)
+    return net.mlp_of('mlp', x, config.mlp, [200, 80], activation='DICE', batch_norm=True)[:, 0]

@@ -58,8 +58,10 @@ Result<GoldenCase> GoldenCase::Read(const std::string& path) {
   if (!file) return absl::NotFoundError(StrCat("no golden file ", path));
   GoldenCase golden;
   int number = 0;
-  for (std::string line; std::getline(file, line);)
-    RETURN_IF_ERROR(golden.ReadLine(line), path, ":", ++number);
+  for (std::string line; std::getline(file, line);) {
+    ++number;
+    RETURN_IF_ERROR(golden.ReadLine(line), path, ":", number);
+  }
   return golden;
 }
 

@@ -194,6 +194,12 @@ class Oracle : public testing::TestWithParam<std::string> {
     EXPECT_LE(worst / scale, tolerance) << name << ", largest value " << scale;
   }
 
+  // A parameter without any effect on the loss.
+  bool IsConstant(const std::string& name) const {
+    const GoldenArray* gradient = golden_.Find("g." + name);
+    return gradient != nullptr && Largest(*gradient) < 1e-12;
+  }
+
   GoldenCase golden_;
 };
 
@@ -216,24 +222,26 @@ TEST_P(Oracle, DoubleAgreesInEveryNumber) {
   ExpectNear("scored", job.Score().data(), 1e-7);  // the momentum is the float 0.1f
 }
 
-// A constant added before BatchNorm (a bias, a LayerNorm's beta before a Linear) has no gradient.
-// In float rounding errors are left of it, and Adam makes steps of full size of them. BatchNorm
-// removes the constant again, so nothing else sees it: those parameters are left out after Adam.
+// A constant added before BatchNorm (a bias, a LayerNorm's beta before a Linear) has no gradient:
+// it is a sum of terms that cancel. In float their rounding errors are left, so such a gradient is
+// compared at the scale of the model's largest one. Adam makes steps of full size of them;
+// BatchNorm removes the constant again, so nothing else sees it, and after Adam it is left out.
 TEST_P(Oracle, FloatAgreesToRounding) {
   Job<float> job(golden_);
   ASSERT_THAT(job.Build(), testing::IsEmpty());
   const double loss = job.Step();
   ExpectNear("loss", &loss, 1e-5);
   ExpectNear("logit", job.logits().data(), 1e-5);
+  double largest = 0;
+  for (const auto& [name, array] : golden_.arrays())
+    if (name.starts_with("g.")) largest = std::max(largest, Largest(array));
   job.ForEach("g.", job.dense_gradients(), true, [&](const std::string& name, const float* actual) {
-    ExpectNear(name, actual, 1e-5);
+    ExpectNear(name, actual, 1e-5, IsConstant(name.substr(2)) ? largest : 1e-3);
   });
   job.Update();
   for (int step = 1; step < golden_.steps(); ++step) job.Step(), job.Update();
   job.ForEach("a.", job.dense(), false, [&](const std::string& name, const float* actual) {
-    const GoldenArray* gradient = golden_.Find("g" + name.substr(1));
-    ASSERT_NE(gradient, nullptr) << name;
-    if (Largest(*gradient) > 1e-12) ExpectNear(name, actual, 1e-5);
+    if (!IsConstant(name.substr(2))) ExpectNear(name, actual, 1e-5);
   });
 }
 
