@@ -101,6 +101,7 @@ Result<Tensor> BuildDin(const proto::ModelConfig& model, const ModelContext& con
   ASSIGN_OR_RETURN(const ModelFields fields,
                    SortFields({.model = "din", .histories = true}, context.fields), "din");
   ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs), "din");
+  ASSIGN_OR_RETURN(const Tensor mask, nn::HistoryMask(graph, fields.histories), "din");
   ASSIGN_OR_RETURN(const Pair pair, MakePair(graph, context, fields, e), "din");
   ASSIGN_OR_RETURN(const Tensor weights, Weights(graph, config, pair), "din");
 
@@ -108,7 +109,7 @@ Result<Tensor> BuildDin(const proto::ModelConfig& model, const ModelContext& con
   nn::AttentionOptions options;
   options.scale = 1;
   options.softmax = config.softmax();
-  ASSIGN_OR_RETURN(options.mask.keys, nn::HistoryMask(graph, fields.histories), "din");
+  options.mask.keys = mask;
   const Tensor one = nn::Constant(graph, "one", {1, 1}, 1);
   ASSIGN_OR_RETURN(Tensor interest,
                    nn::Attention(graph, "interest", one, weights, pair.keys, options), "din");
