@@ -8,6 +8,7 @@ constexpr ModelEntry kModels[] = {
     // keep sorted
     {"dlf", &BuildDlf},
     {"lr", &BuildLr},
+    {"mgdin", &BuildMgdin},
 };
 
 }  // namespace

@@ -28,9 +28,10 @@ TEST(Models, AreSortedAndFoundByTheKindThatIsSet) {
     EXPECT_LT(Models()[i - 1].name, Models()[i].name);
   EXPECT_EQ((*FindModel(Model("dlf {}")))->name, "dlf");
   EXPECT_EQ((*FindModel(Model("lr {}")))->name, "lr");
+  EXPECT_EQ((*FindModel(Model("mgdin {}")))->name, "mgdin");
   const auto none = FindModel(proto::ModelConfig());
   EXPECT_EQ(none.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(none.status().message()), AllOf(HasSubstr("dlf"), HasSubstr("lr")));
+  EXPECT_THAT(std::string(none.status().message()), AllOf(HasSubstr("dlf"), HasSubstr("mgdin")));
 }
 
 }  // namespace
