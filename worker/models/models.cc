@@ -8,7 +8,7 @@ constexpr ModelEntry kModels[] = {
     // keep sorted
     {"autoint", &BuildAutoint}, {"dcnv2", &BuildDcnv2}, {"deepfm", &BuildDeepfm},
     {"din", &BuildDin},         {"dlf", &BuildDlf},     {"finalmlp", &BuildFinalmlp},
-    {"fm", &BuildFm},           {"lr", &BuildLr},
+    {"fm", &BuildFm},           {"lr", &BuildLr},       {"mgdin", &BuildMgdin},
 };
 
 }  // namespace
