@@ -12,6 +12,7 @@
 #include "worker/layers/dense.h"
 #include "worker/layers/mlp.h"
 #include "worker/models/model_builders.h"
+#include "worker/nn/ops/arithmetic.h"
 #include "worker/nn/ops/embedding.h"
 #include "worker/nn/ops/row_product.h"
 #include "worker/nn/ops/shape.h"
