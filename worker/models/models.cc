@@ -9,6 +9,7 @@ constexpr ModelEntry kModels[] = {
     {"dlf", &BuildDlf},
     {"interformer", &BuildInterformer},
     {"lr", &BuildLr},
+    {"mgdin", &BuildMgdin},
 };
 
 }  // namespace
