@@ -6,7 +6,7 @@
 //   vocabulary  for features with min_count > 1: the keys of the table that occur so often in all
 //               features of the table together. Missing values are in no vocabulary.
 //
-// Counts are exact and in memory: 16 to 32 bytes for each different value of each feature counted.
+// Counts are exact and in memory: 32 to 64 bytes for each different value of each feature counted.
 #pragma once
 
 #include <cstdint>
