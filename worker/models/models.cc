@@ -7,6 +7,7 @@ namespace {
 constexpr ModelEntry kModels[] = {
     // keep sorted
     {"dlf", &BuildDlf},
+    {"interformer", &BuildInterformer},
     {"lr", &BuildLr},
     {"mgdin", &BuildMgdin},
 };
