@@ -7,7 +7,9 @@ namespace {
 constexpr ModelEntry kModels[] = {
     // keep sorted
     {"dlf", &BuildDlf},
+    {"interformer", &BuildInterformer},
     {"lr", &BuildLr},
+    {"mgdin", &BuildMgdin},
 };
 
 }  // namespace

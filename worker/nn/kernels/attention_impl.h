@@ -82,6 +82,7 @@ struct ActiveKeys {
   const T* ranks = nullptr;
   const std::uint8_t* pairs = nullptr;
   T active = 0;
+  std::size_t always;  // a key that is active whatever the masks say
 
   ActiveKeys(const AttentionArgs<T>& args, std::size_t panel, std::size_t query, std::size_t part) {
     const std::size_t n = args.shape.queries, m = args.shape.keys;
@@ -89,11 +90,13 @@ struct ActiveKeys {
     if (args.ranks != nullptr) ranks = args.ranks + (panel * n + query) * m * kLanes + part;
     if (args.pairs != nullptr) pairs = args.pairs + query * m;
     active = args.active_ranks;
+    always = args.diagonal ? query : m;
   }
 
   bool AreAll() const { return keys == nullptr && ranks == nullptr && pairs == nullptr; }
 
   [[gnu::always_inline]] Vec<T> Choose(std::size_t j, Vec<T> score, Vec<T> inactive) const {
+    if (j == always) return score;
     if (keys != nullptr) score = Load(keys + j * kLanes) != T(0) ? score : inactive;
     if (ranks != nullptr) score = Load(ranks + j * kLanes) < active ? score : inactive;
     return pairs != nullptr && pairs[j] == 0 ? inactive : score;

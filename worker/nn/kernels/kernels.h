@@ -101,6 +101,7 @@ struct AttentionArgs {
   const T* ranks = nullptr;     // [queries, keys]: below active_ranks
   T active_ranks = 0;
   const std::uint8_t* pairs = nullptr;  // [queries * keys], the same for all rows: not 0
+  bool diagonal = false;                // key i is active for query i, whatever the masks say
   T* out = nullptr;                     // [queries, value_dim]; not used by the gradient
   // [panels][heads][queries][2][16]: largest score and 1 / sum of exponentials; written, or read by
   // the gradient. Not used without softmax.

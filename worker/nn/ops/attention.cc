@@ -15,6 +15,7 @@ struct AttentionLayout {
   AttentionShape<double> shape;
   int keys = -1, ranks = -1;
   std::uint32_t active = 0;
+  bool diagonal = false;
   std::vector<std::uint8_t> pairs;
 };
 
@@ -67,6 +68,7 @@ class AttentionOp final : public Op<T> {
     if (layout_.ranks >= 0) args.ranks = block.in[layout_.ranks];
     args.active_ranks = static_cast<T>(layout_.active);
     if (!layout_.pairs.empty()) args.pairs = layout_.pairs.data();
+    args.diagonal = layout_.diagonal;
     if (shape_.softmax)
       args.statistics = statistics_.data() + block.first_row / kLanes * StatisticsPerPanel();
     args.workspace = block.workspace;
@@ -246,6 +248,7 @@ Result<Tensor> Attention(GraphBuilder& graph, std::string name, const Tensor& q,
     def.inputs.push_back(*options.mask.ranks);
   }
   layout.pairs = options.mask.pairs;
+  layout.diagonal = options.mask.diagonal;
   def.name = std::move(name);
   def.dims = {q.dims[0], v.dims[1]};
   SetOp<AttentionOp>(def, std::move(layout));

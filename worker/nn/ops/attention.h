@@ -10,13 +10,14 @@
 
 namespace cairn::worker::nn {
 
-// Which (query i, key j) pairs are active: those that all given conditions allow.
+// Which (query i, key j) pairs are active: those that all given conditions allow; and with
+// `diagonal` the pairs (i, i).
 struct AttentionMask {
-  std::optional<Tensor> keys = std::nullopt;  // [m]: active where not 0
-  std::optional<Tensor> ranks =
-      std::nullopt;  // [n, m] of Ranks(): active where the rank is below `active`
+  std::optional<Tensor> keys = {};   // [m]: active where not 0
+  std::optional<Tensor> ranks = {};  // [n, m] of Ranks(): active where the rank is below `active`
   std::uint32_t active = 0;
   std::vector<std::uint8_t> pairs = {};  // [n * m], row-major, active where not 0; empty: all
+  bool diagonal = false;
 };
 
 struct AttentionOptions {
