@@ -4,12 +4,21 @@
 namespace cairn::worker {
 namespace {
 
+// One line each.
+// clang-format off
 constexpr ModelEntry kModels[] = {
     // keep sorted
-    {"autoint", &BuildAutoint}, {"dcnv2", &BuildDcnv2}, {"deepfm", &BuildDeepfm},
-    {"din", &BuildDin},         {"dlf", &BuildDlf},     {"finalmlp", &BuildFinalmlp},
-    {"fm", &BuildFm},           {"lr", &BuildLr},
+    {"autoint", &BuildAutoint},
+    {"dcnv2", &BuildDcnv2},
+    {"deepfm", &BuildDeepfm},
+    {"din", &BuildDin},
+    {"dlf", &BuildDlf},
+    {"finalmlp", &BuildFinalmlp},
+    {"fm", &BuildFm},
+    {"lr", &BuildLr},
+    {"mgdin", &BuildMgdin},
 };
+// clang-format on
 
 }  // namespace
 

@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 
 #include <gflags/gflags.h>
 #include <glog/logging.h>
+#include <google/protobuf/text_format.h>
 
 #include "common/base/thread_pool.h"
 #include "proto/config.pb.h"
@@ -21,7 +23,8 @@
 #include "worker/models/model.h"
 #include "worker/nn/graph.h"
 
-DEFINE_string(model, "dlf", "dlf or lr");
+DEFINE_string(model, "dlf", "dlf, lr or mgdin");
+DEFINE_string(options, "", "of the model, as in a job: \"layers: 2 dropout: 0.1\"");
 DEFINE_int32(threads, 2, "compute threads");
 DEFINE_double(seconds, 10, "measure for about this long");
 DEFINE_int32(rows, 4096, "rows of a batch");
@@ -51,6 +54,13 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+proto::ModelConfig Config() {
+  proto::ModelConfig config;
+  const std::string text = StrCat(FLAGS_model, " { ", FLAGS_options, " }");
+  CHECK(google::protobuf::TextFormat::ParseFromString(text, &config)) << text;
+  return config;
+}
+
 class Training {
  public:
   Training(const ClickData& data, ThreadPool& pool)
@@ -58,15 +68,14 @@ class Training {
         maker_(data),
         dim_(FLAGS_model == "lr" ? 1 : FLAGS_dim),
         table_(data.shape.ids, dim_, 1e-4f, 1) {
-    proto::ModelConfig config;
-    if (FLAGS_model == "lr") {
-      config.mutable_lr();
-    } else {
-      config.mutable_dlf();
-    }
+    const proto::ModelConfig config = Config();
     worker::ModelContext context{.fields = {}, .seed = 1};
     for (std::uint32_t f = 0; f < data.shape.fields; ++f)
-      context.fields.push_back({.name = StrCat("f", f), .table = 0, .dim = dim_});
+      context.fields.push_back({.name = StrCat("f", f),
+                                .field = static_cast<int>(f),
+                                .table = 0,
+                                .dim = dim_,
+                                .density = data.shape.fields - f});
     worker::nn::GraphBuilder builder(1);
     const auto logit = (*worker::FindModel(config))->build(config, context, builder);
     CHECK(logit.ok()) << logit.status();
@@ -116,10 +125,8 @@ class Training {
   std::vector<float> parameters_, gradients_, values_, value_gradients_;
 };
 
-// Weights take part in three products per row: forward, input gradient, weight gradient.
-double FlopsPerRow() {
-  if (FLAGS_model != "dlf") return 0;
-  const proto::DlfConfig dlf;
+// Multiplications a row, forward.
+double Products(const proto::DlfConfig& dlf) {
   const double d = FLAGS_dim, fields = FLAGS_fields, r = dlf.rank();
   const double made = dlf.implicit_tokens() + 2 * dlf.block_tokens();
   double products = made * d * dlf.head_hidden() + dlf.head_hidden();
@@ -130,7 +137,30 @@ double FlopsPerRow() {
     if (l > 0 && fields != made) products += fields * n * d;
     if (n != made) products += n * made * d;
   }
-  return 6 * products;
+  return products;
+}
+
+double Products(const proto::MgdinConfig& mgdin) {
+  const double w = mgdin.width(), a = mgdin.attention_width(), layers = mgdin.layers();
+  std::vector<std::uint32_t> sizes(mgdin.granularity().begin(), mgdin.granularity().end());
+  if (sizes.empty()) sizes = {1, 2, 4};
+  double products = 0;
+  for (const double size : sizes) {
+    const double m = std::ceil(FLAGS_fields / size);
+    products += m * size * FLAGS_dim * w;
+    products += layers * (m * w * (2 * a + w + 2 * mgdin.ffn_factor() * w) + m * m * (a + w));
+  }
+  double in = static_cast<double>(sizes.size()) * w;
+  for (const double out : {256.0, 128.0, 1.0}) products += in * out, in = out;
+  return products;
+}
+
+// A product takes part three times: forward, and in the gradients of both its factors. Of options
+// that change the work, only those that the functions above read are counted.
+double FlopsPerRow() {
+  const proto::ModelConfig config = Config();
+  if (config.has_dlf()) return 6 * Products(config.dlf());
+  return config.has_mgdin() ? 6 * Products(config.mgdin()) : 0;
 }
 
 void Main() {

@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "common/math/rng.h"
-#include "tests/worker/nn/gradient_check.h"
+#include "tests/worker/nn/op_testing.h"
 #include "worker/nn/op.h"
 #include "worker/nn/ops/activation.h"
 #include "worker/nn/ops/attention.h"
@@ -22,19 +22,9 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-Parameter AddParameter(GraphBuilder& graph, std::string name, std::vector<std::uint32_t> dims) {
-  return *graph.AddParameter({.name = std::move(name), .dims = std::move(dims)}, Init::Normal(0.5));
-}
-
-// One logit from any tensor: a Linear of its values.
-Tensor ToLogit(GraphBuilder& graph, const Tensor& x) {
-  const auto size = static_cast<std::uint32_t>(x.Size());
-  return *Linear(graph, "pick", x, AddParameter(graph, "pick", {size, 1}), std::nullopt);
-}
-
 Tensor Project(GraphBuilder& graph, const std::string& name, const Tensor& x,
                std::uint32_t outputs) {
-  return *TokenLinear(graph, name, x, AddParameter(graph, name, {x.dims[1], outputs}),
+  return *TokenLinear(graph, name, x, NewParameter(graph, name, {x.dims[1], outputs}),
                       std::nullopt);
 }
 
@@ -42,19 +32,15 @@ Tensor Project(GraphBuilder& graph, const std::string& name, const Tensor& x,
 
 struct KernelCase {
   std::size_t queries, keys, heads, dim, value_dim;
-  bool softmax, key_mask, ranks, pairs;
-  bool diagonal = false;
+  bool softmax, key_mask, ranks, pairs, diagonal = false;
 };
 
-const KernelCase kKernelCases[] = {{1, 1, 1, 1, 1, true, false, false, false},
-                                   {5, 7, 1, 4, 4, true, true, false, false},
-                                   {20, 33, 2, 6, 10, true, true, true, false},
-                                   {2, 54, 2, 32, 32, true, true, false, true},
-                                   {37, 18, 3, 9, 12, false, true, true, true},
-                                   {17, 5, 4, 8, 8, true, true, true, true},
-                                   {40, 40, 1, 16, 8, false, false, true, false},
-                                   {18, 18, 1, 4, 6, true, false, true, false, true},
-                                   {9, 5, 2, 8, 4, false, true, true, true, true}};
+const KernelCase kKernelCases[] = {
+    {1, 1, 1, 1, 1, true, false, false, false},     {5, 7, 1, 4, 4, true, true, false, false},
+    {20, 33, 2, 6, 10, true, true, true, false},    {2, 54, 2, 32, 32, true, true, false, true},
+    {37, 18, 3, 9, 12, false, true, true, true},    {17, 5, 4, 8, 8, true, true, true, true},
+    {40, 40, 1, 16, 8, false, false, true, false},  {18, 7, 2, 4, 4, true, true, true, true, true},
+    {7, 18, 2, 4, 4, false, true, true, true, true}};
 
 template <typename T>
 class Example {
@@ -232,11 +218,6 @@ TEST(AttentionKernel, LargeScoresDoNotOverflow) {
 
 // --- Gradients of the ops ------------------------------------------------------------------------
 
-struct OpCase {
-  std::string name;
-  std::function<Tensor(GraphBuilder&, const Tensor&)> build;
-};
-
 Tensor Column(const Tensor& x) { return *Reshape(x, {static_cast<std::uint32_t>(x.Size()), 1}); }
 
 // Attention with a mask of the keys that has zeros among its values, and what the mask is made of:
@@ -258,8 +239,8 @@ const std::vector<OpCase>& Cases() {
   static const auto& cases = *new std::vector<OpCase>{
       {"token_linear",
        [](GraphBuilder& g, const Tensor& x) {
-         return *TokenLinear(g, "t", x, AddParameter(g, "w", {x.dims[1], 5}),
-                             AddParameter(g, "b", {5}));
+         return *TokenLinear(g, "t", x, NewParameter(g, "w", {x.dims[1], 5}),
+                             NewParameter(g, "b", {5}));
        }},
       {"token_linear_wide",
        [](GraphBuilder& g, const Tensor& x) {
@@ -267,19 +248,19 @@ const std::vector<OpCase>& Cases() {
        }},
       {"per_token_linear",
        [](GraphBuilder& g, const Tensor& x) {
-         return *PerTokenLinear(g, "t", x, AddParameter(g, "w", {x.dims[0], x.dims[1], 5}),
-                                AddParameter(g, "b", {x.dims[0], 5}));
+         return *PerTokenLinear(g, "t", x, NewParameter(g, "w", {x.dims[0], x.dims[1], 5}),
+                                NewParameter(g, "b", {x.dims[0], 5}));
        }},
       {"per_token_linear_after_another",
        [](GraphBuilder& g, const Tensor& x) {
          const Tensor y = Relu(g, "r", Project(g, "p", x, 9));
-         return *PerTokenLinear(g, "t", y, AddParameter(g, "w", {x.dims[0], 9, 3}), std::nullopt);
+         return *PerTokenLinear(g, "t", y, NewParameter(g, "w", {x.dims[0], 9, 3}), std::nullopt);
        }},
       {"row_matrix_product",
        [](GraphBuilder& g, const Tensor& x) {
          const Tensor a =
-             *MixTokens(g, "m", Project(g, "p", x, 7), AddParameter(g, "w", {x.dims[0], 3}));
-         const Tensor b = *MixTokens(g, "n", x, AddParameter(g, "v", {x.dims[0], 7}));
+             *MixTokens(g, "m", Project(g, "p", x, 7), NewParameter(g, "w", {x.dims[0], 3}));
+         const Tensor b = *MixTokens(g, "n", x, NewParameter(g, "v", {x.dims[0], 7}));
          return *RowMatrixProduct(g, "rm", a, b);
        }},
       {"square_of_a_matrix",
@@ -289,7 +270,7 @@ const std::vector<OpCase>& Cases() {
        }},
       {"pairwise_dots",
        [](GraphBuilder& g, const Tensor& x) {
-         const Tensor z = *MixTokens(g, "m", x, AddParameter(g, "w", {x.dims[0], x.dims[0] + 1}));
+         const Tensor z = *MixTokens(g, "m", x, NewParameter(g, "w", {x.dims[0], x.dims[0] + 1}));
          return *PairwiseDots(g, "dots", z);
        }},
       {"rotary",
@@ -330,7 +311,7 @@ const std::vector<OpCase>& Cases() {
       {"cross_attention",
        [](GraphBuilder& g, const Tensor& x) {
          const Tensor few =
-             *MixTokens(g, "few", Project(g, "q", x, 4), AddParameter(g, "w", {x.dims[0], 2}));
+             *MixTokens(g, "few", Project(g, "q", x, 4), NewParameter(g, "w", {x.dims[0], 2}));
          return *Attention(g, "a", few, Project(g, "k", x, 4), x, {});
        }},
   };
@@ -486,7 +467,7 @@ TEST(AttentionOps, MisfitsAreErrorsThatNameTheOpAndTheValues) {
   GraphBuilder g(1);
   const Tensor x = *FieldEmbeddings(g, CategoricalFields(3, 6, 1));
   const Tensor y = *Reshape(x, {2, 9});
-  const Parameter w = AddParameter(g, "w", {5, 2});
+  const Parameter w = NewParameter(g, "w", {5, 2});
   const auto message = [](const auto& result) { return std::string(result.status().message()); };
   EXPECT_THAT(message(Attention(g, "at", x, y, x, {})),
               AllOf(HasSubstr("'at'"), HasSubstr("[3, 6] [2, 9]")));
