@@ -13,6 +13,7 @@
 #include "worker/data/dataset.h"
 #include "worker/data/statistics.h"
 #include "worker/features/vocabulary.h"
+#include "worker/train/model_runner.h"
 
 namespace cairn::launch {
 namespace {
@@ -69,6 +70,7 @@ Status CheckData(const proto::JobConfig& job) {
 Status PrepareJob(const std::string& run_dir, JobObserver* observer, proto::JobConfig* job,
                   std::string* vocabulary) {
   vocabulary->clear();
+  RETURN_IF_ERROR(worker::CheckModel(*job));
   RETURN_IF_ERROR(CheckData(*job));
   if (!worker::NeedsDensity(*job) && !worker::NeedsVocabulary(*job)) return OkStatus();
   const Result<std::string> latest = ResolveCheckpoint(run_dir);

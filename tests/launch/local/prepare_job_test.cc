@@ -79,7 +79,7 @@ TEST_F(PrepareJobTest, CountsOnlyWhatTheJobNeeds) {
   EXPECT_THAT(listener_.counted, SizeIs(0));
   EXPECT_TRUE(vocabulary_.empty());
   EXPECT_FALSE(job.feature(0).has_density());
-  job = Job("", "mgdin {}");
+  job = Job("", "mgdin { granularity: 1 }");
   ASSERT_TRUE(PrepareJob(RunDir(), &listener_, &job, &vocabulary_).ok());
   ASSERT_THAT(listener_.counted, SizeIs(1));
   EXPECT_THAT(listener_.counted[0], HasSubstr("counted the values of 500 training rows in "));
@@ -91,7 +91,7 @@ TEST_F(PrepareJobTest, CountsOnlyWhatTheJobNeeds) {
 }
 
 TEST_F(PrepareJobTest, AResumedJobTakesTheDensitiesOfItsCheckpoint) {
-  proto::JobConfig job = Job("", "mgdin {}");
+  proto::JobConfig job = Job("", "mgdin { granularity: 1 }");
   const proto::JobConfig written = job;
   ASSERT_TRUE(PrepareJob(RunDir(), &listener_, &job, &vocabulary_).ok());
   FakeData data;
