@@ -191,9 +191,9 @@ class Net:
         return self.linear(f'{name}.{len(hidden)}', x, outputs) if outputs else x
 
     def mlp_of(self, name, x, config, hidden, outputs=1, **defaults):
-        """`mlp` of a job's MlpConfig, with `hidden` where it gives none; `defaults` hold for its unset fields."""
+        """`mlp` of a job's MlpConfig, with `hidden` and the unset fields' `defaults` where it gives no hidden layers."""
         def value(field):
-            return defaults[field] if field in defaults and not config.has(field) else getattr(config, field)
+            return defaults[field] if field in defaults and not config.hidden and not config.has(field) else getattr(config, field)
         return self.mlp(name, x, config.hidden or hidden, outputs, value('activation'), value('batch_norm'),
                         value('dropout'))
 

@@ -5,10 +5,10 @@ v: the embeddings; w: first-order weights, which are inputs of width 1.
 from nn import pairwise_dots
 
 
-def first_order(inputs, net):
+def first_order(inputs, net, bias=True):
     weights = inputs.linear()
     total = inputs.vectors(net, weights)[:, :, 0].sum(1) if weights else 0
-    return total + net.bias('bias', 1)
+    return total + net.bias('bias', 1) if bias else total
 
 
 def logit(config, inputs, net):

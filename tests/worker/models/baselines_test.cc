@@ -166,6 +166,16 @@ TEST(ParameterCounts, AreThoseOfThePapersFormulas) {  // 39 fields, d = 16: n = 
             2 * (Fc(n, 400) + 2 * Fc(400, 400) + Fc(400, 1)) + 50 * 8 * 8);
 }
 
+TEST(ParameterCounts, AreTheFiguresOfTheModelsPages) {  // docs/models/*.md
+  const auto fields = nn::CategoricalFields(39, 16, 39), both = WithLinear(fields, 39);
+  EXPECT_EQ(TrainedFloats("deepfm {}", both), 368'402u);
+  EXPECT_EQ(TrainedFloats("dcnv2 {}", fields), 1'984'625u);
+  EXPECT_EQ(TrainedFloats("dcnv2 { structure: CROSS_ONLY }", fields), 1'170'625u);
+  EXPECT_EQ(TrainedFloats("dcnv2 { structure: CROSS_ONLY low_rank: 32 }", fields), 122'305u);
+  EXPECT_EQ(TrainedFloats("autoint {}", fields), 31'169u);
+  EXPECT_EQ(TrainedFloats("finalmlp {}", fields), 2'249'282u);
+}
+
 TEST(ParameterCounts, OfDinFollowTheWidthsOfItsHistories) {
   // Keys: 64 + 64 + 2; the age's constant query: 2. Fields: 3 * 64.
   constexpr std::size_t keys = 130, input = 3 * 64 + keys;
