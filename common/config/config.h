@@ -7,8 +7,12 @@
 //   - features with a range in their name ("C{1..26}") expanded, each with its column and, unless
 //   it
 //     is a plain number, its table; JoinConfig.on filled in;
+//   - for a model with first-order weights (fm, deepfm, autoint with `linear`): for each INPUT
+//     feature that is no HISTORY a feature "<name>.linear" behind the others, of role LINEAR and
+//     else the same, with the table "<table>.linear" of dim 1, unless the job lists it already;
 //   - `table` lists every table that a feature uses, in order of first use, complete: the named
-//     override over table_defaults, field by field, with optimizer and initializer kinds chosen. A
+//     override over table_defaults (for first-order weights: over linear_defaults over
+//     table_defaults), field by field, with optimizer and initializer kinds chosen. A
 //     table's index in requests to the servers is its index here;
 //   - data.csv, train, dense.optimizer.<kind>, checkpoint, numeric of NUMERIC and sequence of
 //     SEQUENCE features present. Scalars that were not given stay unset: accessors give the

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -37,6 +38,9 @@ class Data {
       if (!join->has_on()) join->set_on(join->key());
     }
     if (data_->format() == "csv") CompleteCsv(data_->mutable_csv());
+    if (const std::string problem = ProblemOfColumn(*data_, data_->group()); !problem.empty()) {
+      Problem(DataConfig::kGroupFieldNumber, StrCat("data.group: ", problem));
+    }
   }
 
  private:
@@ -108,6 +112,17 @@ class Data {
 };
 
 }  // namespace
+
+std::string ProblemOfColumn(const DataConfig& data, const std::string& column) {
+  if (column.empty()) return "";
+  if (column == data.label()) return StrCat("column \"", column, "\" is the label");
+  const std::vector<std::string> listed(data.csv().column().begin(), data.csv().column().end());
+  const bool is_listed = std::find(listed.begin(), listed.end(), column) != listed.end();
+  if (listed.empty() || data.join_size() > 0 || is_listed) return "";
+  const std::set<std::string> known(listed.begin(), listed.end());
+  return StrCat("\"", column, "\" is none of the ", known.size(), " columns of data.csv.column",
+                DidYouMean(column, listed));
+}
 
 void CompleteData(const OriginTree& origins, proto::JobConfig* job, ProblemList* problems) {
   if (job->has_data()) Data(origins, job, problems).Complete();

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "common/config/effective_parts.h"
-#include "common/config/suggest.h"
 #include "common/config/text_expansion.h"
 #include "proto/config.pb.h"
 
@@ -17,12 +16,14 @@ class Features {
   Features(const OriginTree& origins, proto::JobConfig* job, ProblemList* problems)
       : origins_(origins), job_(job), problems_(problems) {}
 
-  void Complete() {
+  FeatureNodes Complete() {
     google::protobuf::RepeatedPtrField<FeatureConfig> written;
     written.Swap(job_->mutable_feature());
     for (int i = 0; i < written.size(); ++i) {
       const OriginTree& node = origins_.At(proto::JobConfig::kFeatureFieldNumber, i);
-      CheckSettings(written[i], node);
+      const bool is_type_known = !node.Has(FeatureConfig::kTypeFieldNumber) ||
+                                 !node.At(FeatureConfig::kTypeFieldNumber).damaged;
+      if (is_type_known) CheckFeatureRules(written[i], node, problems_);
       Expand(written[i], node);
     }
     CheckNames();
@@ -31,50 +32,12 @@ class Features {
     if (job_->feature_size() == 0 && !origins_.damaged) {
       problems_->Add(origins_.origin, "a job needs at least one feature");
     }
+    return std::move(nodes_);
   }
 
  private:
   void Problem(const OriginTree& node, int field, std::string message) {
     problems_->Add(node.At(field).origin, std::move(message));
-  }
-
-  // A number that enters the model by itself, not as a key.
-  static bool IsPlainNumber(const FeatureConfig& feature) {
-    return feature.type() == FeatureConfig::NUMERIC && feature.numeric().bucket_width() == 0;
-  }
-
-  void CheckSettings(const FeatureConfig& feature, const OriginTree& node) {
-    const std::string type = FeatureConfig::Type_Name(feature.type());
-    if (node.Has(FeatureConfig::kTypeFieldNumber) &&
-        node.At(FeatureConfig::kTypeFieldNumber).damaged) {
-      return;
-    }
-    if (feature.has_numeric() && feature.type() != FeatureConfig::NUMERIC) {
-      Problem(node, FeatureConfig::kNumericFieldNumber,
-              StrCat("feature \"", feature.name(), "\" has settings for NUMERIC but is ", type));
-    }
-    if (feature.has_sequence() && feature.type() != FeatureConfig::SEQUENCE) {
-      Problem(node, FeatureConfig::kSequenceFieldNumber,
-              StrCat("feature \"", feature.name(), "\" has settings for SEQUENCE but is ", type));
-    }
-    if (feature.has_table() && IsPlainNumber(feature) && !node.damaged) {
-      Problem(node, FeatureConfig::kTableFieldNumber,
-              StrCat("feature \"", feature.name(), "\" is NUMERIC and has no table; ",
-                     "numeric.bucket_width makes it categorical"));
-    }
-    if (feature.sequence().separator().size() != 1) {
-      Problem(node.At(FeatureConfig::kSequenceFieldNumber),
-              proto::SequenceConfig::kSeparatorFieldNumber,
-              StrCat("the separator of a sequence is one character, got \"",
-                     feature.sequence().separator(), "\""));
-    }
-    for (const int field : {FeatureConfig::kColumnFieldNumber, FeatureConfig::kTableFieldNumber}) {
-      const bool is_column = field == FeatureConfig::kColumnFieldNumber;
-      if (is_column ? feature.has_column() && feature.column().empty()
-                    : feature.has_table() && feature.table().empty()) {
-        Problem(node, field, StrCat(is_column ? "column" : "table", " must not be empty"));
-      }
-    }
   }
 
   // Texts of `field` for each of `count` features, or nothing after a problem.
@@ -140,29 +103,28 @@ class Features {
   // Columns must exist, where the job itself lists them all, and must not give the label away.
   void CheckColumns() {
     const proto::DataConfig& data = job_->data();
-    const std::vector<std::string> listed(data.csv().column().begin(), data.csv().column().end());
-    const std::set<std::string> known(listed.begin(), listed.end());
     std::set<const OriginTree*> accused;
     for (int i = 0; i < job_->feature_size(); ++i) {
       const FeatureConfig& feature = job_->feature(i);
       const OriginTree& node = *nodes_[static_cast<std::size_t>(i)];
-      const std::string& column = feature.has_column() ? feature.column() : feature.name();
-      if (column.empty()) continue;
-      const int field = feature.has_column() ? FeatureConfig::kColumnFieldNumber
-                                             : FeatureConfig::kNameFieldNumber;
-      std::string problem;
-      if (column == data.label()) {
-        problem = StrCat("column \"", column, "\" is the label");
-      } else if (!known.empty() && data.join_size() == 0 && known.count(column) == 0) {
-        problem = StrCat("\"", column, "\" is none of the ", known.size(),
-                         " columns of data.csv.column", DidYouMean(column, listed));
-      }
-      if (!problem.empty() && accused.insert(&node).second) Problem(node, field, problem);
+      const auto check = [&](const OriginTree& place, const std::string& column) {
+        const std::string problem = ProblemOfColumn(data, column);
+        if (!problem.empty() && accused.insert(&node).second) problems_->Add(place.origin, problem);
+      };
+      check(node.At(feature.has_column() ? FeatureConfig::kColumnFieldNumber
+                                         : FeatureConfig::kNameFieldNumber),
+            feature.type() == FeatureConfig::CROSS ? ""
+            : feature.has_column()                 ? feature.column()
+                                                   : feature.name());
+      check(node.At(FeatureConfig::kNumericFieldNumber).At(proto::NumericConfig::kUntilFieldNumber),
+            feature.numeric().until());
     }
   }
 
   void FillIn(FeatureConfig* feature) {
-    if (!feature->has_column()) feature->set_column(feature->name());
+    if (!feature->has_column() && feature->type() != FeatureConfig::CROSS) {
+      feature->set_column(feature->name());
+    }
     if (!feature->has_table() && !IsPlainNumber(*feature)) feature->set_table(feature->name());
     if (feature->type() == FeatureConfig::NUMERIC) feature->mutable_numeric();
     if (feature->type() == FeatureConfig::SEQUENCE) feature->mutable_sequence();
@@ -171,13 +133,14 @@ class Features {
   const OriginTree& origins_;
   proto::JobConfig* const job_;
   ProblemList* const problems_;
-  std::vector<const OriginTree*> nodes_;  // of the feature as written, for each effective one
+  FeatureNodes nodes_;
 };
 
 }  // namespace
 
-void CompleteFeatures(const OriginTree& origins, proto::JobConfig* job, ProblemList* problems) {
-  Features(origins, job, problems).Complete();
+FeatureNodes CompleteFeatures(const OriginTree& origins, proto::JobConfig* job,
+                              ProblemList* problems) {
+  return Features(origins, job, problems).Complete();
 }
 
 }  // namespace cairn

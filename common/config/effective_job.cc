@@ -65,6 +65,7 @@ void CheckWidths(const OriginTree& origins, const JobConfig& written, const JobC
   for (const TableConfig& table : job.table()) dims[table.name()] = table.dim();
   const std::uint32_t numeric_dim = job.table_defaults().dim();
   for (const proto::FeatureConfig& feature : job.feature()) {
+    if (feature.role() == proto::FeatureConfig::LINEAR) continue;
     const bool fits =
         feature.has_table()
             ? check(StrCat("table \"", feature.table(), "\""), feature.table(),
@@ -72,6 +73,18 @@ void CheckWidths(const OriginTree& origins, const JobConfig& written, const JobC
             : check(StrCat("numeric feature \"", feature.name(), "\""), "", numeric_dim);
     if (!fits) return;
   }
+}
+
+void CheckMonitor(const OriginTree& origins, const JobConfig& job, ProblemList* problems) {
+  const auto monitor = job.train().monitor();
+  const bool reads_groups =
+      monitor == proto::TrainConfig::GAUC || monitor == proto::TrainConfig::GAUC_PLUS_AUC;
+  const bool is_certain = !origins.At(JobConfig::kDataFieldNumber).damaged;
+  if (!reads_groups || !job.data().group().empty() || !is_certain) return;
+  problems->Add(
+      origins.At(JobConfig::kTrainFieldNumber).At(proto::TrainConfig::kMonitorFieldNumber).origin,
+      StrCat("train.monitor ", proto::TrainConfig::Monitor_Name(monitor),
+             " needs data.group, the column of a row's user"));
 }
 
 }  // namespace
@@ -85,9 +98,12 @@ void MakeEffective(const OriginTree& origins, JobConfig* job, ProblemList* probl
   CheckName(origins, *job, problems);
   CheckModelKind(origins, *job, problems);
   CompleteData(origins, job, problems);
-  CompleteFeatures(origins, job, problems);
+  FeatureNodes nodes = CompleteFeatures(origins, job, problems);
+  AddLinearFeatures(job, &nodes, problems);
   CompleteTables(origins, job, problems);
+  CheckReferences(origins, nodes, *job, problems);
   CheckWidths(origins, written, *job, problems);
+  CheckMonitor(origins, *job, problems);
   job->mutable_train();
   job->mutable_checkpoint();
   proto::OptimizerConfig* dense = job->mutable_dense()->mutable_optimizer();

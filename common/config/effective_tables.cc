@@ -42,6 +42,25 @@ bool FeaturesAreCertain(const OriginTree& origins) {
   return true;
 }
 
+// Of the tables of first-order weights: linear_defaults, where they are silent table_defaults, and
+// always one wide.
+TableConfig LinearDefaults(const OriginTree& origins, const proto::JobConfig& job,
+                           ProblemList* problems) {
+  TableConfig defaults = job.table_defaults();
+  defaults.MergeFrom(job.linear_defaults());
+  defaults.set_dim(1);
+  const OriginTree& node = origins.At(proto::JobConfig::kLinearDefaultsFieldNumber);
+  if (job.linear_defaults().has_name()) {
+    problems->Add(node.At(TableConfig::kNameFieldNumber).origin,
+                  "linear_defaults has no name; `table { name: ... }` changes one table");
+  }
+  if (job.linear_defaults().has_dim() && job.linear_defaults().dim() != 1) {
+    problems->Add(node.At(TableConfig::kDimFieldNumber).origin,
+                  StrCat("first-order weights have dim 1, got ", job.linear_defaults().dim()));
+  }
+  return defaults;
+}
+
 }  // namespace
 
 void CompleteTables(const OriginTree& origins, proto::JobConfig* job, ProblemList* problems) {
@@ -52,6 +71,7 @@ void CompleteTables(const OriginTree& origins, proto::JobConfig* job, ProblemLis
   }
   const std::map<std::string, int> overrides = OverridesByName(origins, *job, problems);
 
+  const TableConfig linear_defaults = LinearDefaults(origins, *job, problems);
   google::protobuf::RepeatedPtrField<TableConfig> complete;
   std::set<std::string> used;
   std::vector<std::string> names;
@@ -59,9 +79,19 @@ void CompleteTables(const OriginTree& origins, proto::JobConfig* job, ProblemLis
     if (!feature.has_table() || !used.insert(feature.table()).second) continue;
     names.push_back(feature.table());
     TableConfig* table = complete.Add();
-    *table = job->table_defaults();
+    const bool is_linear = feature.role() == proto::FeatureConfig::LINEAR;
+    *table = is_linear ? linear_defaults : job->table_defaults();
     const auto found = overrides.find(feature.table());
-    if (found != overrides.end()) table->MergeFrom(job->table(found->second));
+    if (found != overrides.end()) {
+      const TableConfig& written = job->table(found->second);
+      table->MergeFrom(written);
+      if (is_linear && written.has_dim() && written.dim() != 1) {
+        const OriginTree& node = origins.At(proto::JobConfig::kTableFieldNumber, found->second);
+        problems->Add(node.At(TableConfig::kDimFieldNumber).origin,
+                      StrCat("table \"", feature.table(), "\" holds first-order weights: its dim ",
+                             "is 1, got ", written.dim()));
+      }
+    }
     table->set_name(feature.table());
     if (table->optimizer().kind_case() == proto::OptimizerConfig::KIND_NOT_SET) {
       table->mutable_optimizer()->mutable_adam();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace cairn {
@@ -28,6 +29,18 @@ std::uint64_t TableSalt(std::string_view table_name);
 inline std::uint64_t KeyOf(std::string_view raw, std::uint64_t table_salt) {
   return HashBytes(raw, table_salt);
 }
+
+// Key of the row that all rare values of a table share; no raw value's and no missing value's key
+// (but for collisions, as everywhere).
+inline std::uint64_t RareKey(std::uint64_t table_salt) {
+  return HashBytes("rare", Mix64(table_salt ^ 0x72617265ull));
+}
+
+// Key of a combination of raw values, by their keys in order.
+std::uint64_t CrossKey(std::span<const std::uint64_t> parts, std::uint64_t table_salt);
+
+// Name of a row's group (data.group), for telling groups apart.
+inline std::uint64_t GroupOf(std::string_view raw) { return HashBytes(raw, 0x67726f7570ull); }
 
 // Key of chunk `chunk` of a dense tensor; decides the chunk's slot as a row's key does.
 inline std::uint64_t DenseChunkKey(std::string_view tensor_name, std::uint64_t chunk) {

@@ -1,9 +1,11 @@
 #include "worker/data/column_plan.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "proto/config.pb.h"
 #include "worker/data/text_position.h"
+#include "worker/features/field_specs.h"
 
 namespace cairn::worker {
 namespace {
@@ -33,11 +35,12 @@ Result<std::unique_ptr<ColumnPlan>> ColumnPlan::Make(const proto::JobConfig& job
   plan->label_ = job.data().label();
   plan->label_optional_ = label_optional;
   for (int j = 0; j < job.data().join_size(); ++j) RETURN_IF_ERROR(plan->AddJoin(job, reader, j));
-  for (const proto::FeatureConfig& feature : job.feature()) {
-    plan->features_.push_back(
-        {feature.name(), feature.column().empty() ? feature.name() : feature.column()});
-    RETURN_IF_ERROR(plan->FindInJoins(plan->features_.size() - 1));
-  }
+  for (InputColumn& input : InputColumns(job))
+    plan->inputs_.push_back({std::move(input.column), std::move(input.reader)});
+  plan->has_group_ = !job.data().group().empty() && !label_optional;
+  if (plan->has_group_) plan->inputs_.push_back({job.data().group(), "data.group"});
+  for (std::size_t i = 0; i < plan->inputs_.size(); ++i)
+    if (!plan->inputs_[i].column.empty()) RETURN_IF_ERROR(plan->FindInJoins(i));
   return plan;
 }
 
@@ -51,37 +54,36 @@ Status ColumnPlan::AddJoin(const proto::JobConfig& job, const ReaderEntry& reade
   return OkStatus();
 }
 
-Status ColumnPlan::FindInJoins(std::size_t feature) {
-  Feature& wanted = features_[feature];
+Status ColumnPlan::FindInJoins(std::size_t input) {
+  Input& wanted = inputs_[input];
   for (std::size_t j = 0; j < joins_.size(); ++j) {
     const JoinTable& table = *joins_[j].table;
     ASSIGN_OR_RETURN(const int found, Find(table.file(), table.columns(), wanted.column));
     if (found < 0) continue;
     if (wanted.join >= 0)
       return absl::InvalidArgumentError(StrCat(
-          "column ", Quoted(wanted.column), " of feature ", Quoted(wanted.name),
-          " is in two joined files: ", joins_[static_cast<std::size_t>(wanted.join)].table->file(),
-          " and ", table.file()));
+          "column ", Quoted(wanted.column), " of ", wanted.reader, " is in two joined files: ",
+          joins_[static_cast<std::size_t>(wanted.join)].table->file(), " and ", table.file()));
     wanted.join = static_cast<int>(j);
     wanted.in_join = static_cast<std::size_t>(found);
-    joins_[j].features.push_back(feature);
+    joins_[j].inputs.push_back(input);
   }
   return OkStatus();
 }
 
-Result<int> ColumnPlan::BindFeature(const Feature& feature, const std::string& file,
-                                    std::span<const std::string> columns) const {
-  ASSIGN_OR_RETURN(const int found, Find(file, columns, feature.column));
-  if (found >= 0 && feature.join >= 0)
+Result<int> ColumnPlan::BindInput(const Input& input, const std::string& file,
+                                  std::span<const std::string> columns) const {
+  if (input.column.empty()) return -1;
+  ASSIGN_OR_RETURN(const int found, Find(file, columns, input.column));
+  if (found >= 0 && input.join >= 0)
     return absl::InvalidArgumentError(StrCat(
-        "column ", Quoted(feature.column), " of feature ", Quoted(feature.name), " is in ", file,
-        " and in the joined file ", joins_[static_cast<std::size_t>(feature.join)].table->file()));
-  if (found >= 0 || feature.join >= 0) return found;
+        "column ", Quoted(input.column), " of ", input.reader, " is in ", file,
+        " and in the joined file ", joins_[static_cast<std::size_t>(input.join)].table->file()));
+  if (found >= 0 || input.join >= 0) return found;
   std::vector<std::string> known(columns.begin(), columns.end());
   for (const Join& join : joins_)
     known.insert(known.end(), join.table->columns().begin(), join.table->columns().end());
-  return Missing(file, known, feature.column,
-                 StrCat("which feature ", Quoted(feature.name), " reads"));
+  return Missing(file, known, input.column, StrCat("which ", input.reader, " reads"));
 }
 
 Result<ColumnPlan::Binding> ColumnPlan::Bind(const std::string& file,
@@ -97,35 +99,35 @@ Result<ColumnPlan::Binding> ColumnPlan::Bind(const std::string& file,
       return Missing(file, columns, join.on, StrCat("by which ", join.table->file(), " is joined"));
     binding.join_on.push_back(on);
   }
-  for (const Feature& feature : features_) {
-    ASSIGN_OR_RETURN(const int found, BindFeature(feature, file, columns));
-    binding.feature.push_back(found);
+  for (const Input& input : inputs_) {
+    ASSIGN_OR_RETURN(const int found, BindInput(input, file, columns));
+    binding.input.push_back(found);
   }
   return binding;
 }
 
 void ColumnPlan::Resolve(const Binding& binding, std::span<const std::string_view> fields,
                          std::span<std::string_view> texts) const {
-  for (std::size_t f = 0; f < features_.size(); ++f)
-    if (binding.feature[f] >= 0) texts[f] = fields[static_cast<std::size_t>(binding.feature[f])];
+  for (std::size_t i = 0; i < inputs_.size(); ++i)
+    if (binding.input[i] >= 0) texts[i] = fields[static_cast<std::size_t>(binding.input[i])];
   for (std::size_t j = 0; j < joins_.size(); ++j) {
     const auto on = static_cast<std::size_t>(binding.join_on[j]);
     const std::span<const std::string_view> row = joins_[j].table->Find(fields[on]);
-    for (const std::size_t f : joins_[j].features) texts[f] = row[features_[f].in_join];
+    for (const std::size_t i : joins_[j].inputs) texts[i] = row[inputs_[i].in_join];
   }
 }
 
-std::string ColumnPlan::DescribeColumn(std::size_t feature) const {
-  const Feature& f = features_[feature];
-  std::string text = StrCat("column ", Quoted(f.column));
-  if (f.join >= 0)
-    StrAppend(text, " (joined from ", joins_[static_cast<std::size_t>(f.join)].table->file(), ")");
+std::string ColumnPlan::DescribeColumn(std::size_t input) const {
+  const Input& i = inputs_[input];
+  std::string text = StrCat("column ", Quoted(i.column));
+  if (i.join >= 0)
+    StrAppend(text, " (joined from ", joins_[static_cast<std::size_t>(i.join)].table->file(), ")");
   return text;
 }
 
-std::size_t ColumnPlan::DataColumn(const Binding& binding, std::size_t feature) const {
-  const int join = features_[feature].join;
-  return static_cast<std::size_t>(join < 0 ? binding.feature[feature]
+std::size_t ColumnPlan::DataColumn(const Binding& binding, std::size_t input) const {
+  const int join = inputs_[input].join;
+  return static_cast<std::size_t>(join < 0 ? binding.input[input]
                                            : binding.join_on[static_cast<std::size_t>(join)]);
 }
 

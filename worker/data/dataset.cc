@@ -18,6 +18,7 @@
 #include "worker/data/row_windows.h"
 #include "worker/data/text_position.h"
 #include "worker/features/feature_parser.h"
+#include "worker/features/vocabulary.h"
 
 namespace cairn::worker {
 namespace {
@@ -54,12 +55,11 @@ float ParseLabel(std::string_view text) {
 
 class Dataset::Impl {
  public:
-  Impl(const proto::JobConfig& job, bool shuffle)
+  Impl(const proto::JobConfig& job, bool shuffle, std::shared_ptr<const Vocabulary> vocabulary)
       : seed_(job.seed()),
         shuffle_(shuffle),
         skip_bad_rows_(job.data().bad_row() == proto::DataConfig::SKIP),
-        parser_(job),
-        texts_(parser_.features()) {}
+        parser_(job, std::move(vocabulary)) {}
 
   Status Open(const proto::JobConfig& job, proto::DataSplit split, const DatasetOptions& options);
   bool has_label() const { return has_label_; }
@@ -88,7 +88,7 @@ class Dataset::Impl {
   std::uint64_t open_rows_ = 0;
   std::uint64_t logged_bad_rows_ = 0;
   std::vector<std::string_view> fields_;  // scratch: of one record
-  std::vector<std::string_view> texts_;   // scratch: of one row's features
+  std::vector<std::string_view> texts_;   // scratch: of one row's inputs
 };
 
 Status Dataset::Impl::Open(const proto::JobConfig& job, proto::DataSplit split,
@@ -109,6 +109,7 @@ Status Dataset::Impl::Open(const proto::JobConfig& job, proto::DataSplit split,
   ASSIGN_OR_RETURN(const ColumnPlan::Binding binding,
                    plan_->Bind(files.front(), windows_->first_columns()));
   has_label_ = binding.label >= 0;
+  texts_.resize(plan_->inputs());
   return OkStatus();
 }
 
@@ -157,7 +158,7 @@ bool Dataset::Impl::ParseRow(std::uint64_t row, std::size_t part, float* label) 
     if (*label < 0) return false;
   }
   plan_->Resolve(binding, fields_, texts_);
-  return parser_.AddRow(texts_);
+  return parser_.AddRow(std::span(texts_).first(parser_.inputs()));
 }
 
 // Takes the path of ParseRow once more, to say what is wrong.
@@ -178,9 +179,9 @@ Status Dataset::Impl::BadRow(std::uint64_t row, std::size_t part) {
         windows_->parts()[part].columns[static_cast<std::size_t>(binding.label)];
     message = StrCat("label column ", Quoted(name), ": ", Quoted(label), " is neither 0 nor 1");
   } else {
-    const std::size_t feature = parser_.bad_feature();
-    offset = splitter_->FieldOffset(record, plan_->DataColumn(binding, feature));
-    message = StrCat(plan_->DescribeColumn(feature), ": ", Quoted(texts_[feature]), " ",
+    const std::size_t input = parser_.bad_input();
+    offset = splitter_->FieldOffset(record, plan_->DataColumn(binding, input));
+    message = StrCat(plan_->DescribeColumn(input), ": ", Quoted(parser_.bad_text()), " ",
                      parser_.bad_reason());
   }
   return absl::InvalidArgumentError(StrCat(
@@ -194,6 +195,7 @@ Status Dataset::Impl::ReadBatch(std::uint64_t begin, std::uint64_t end, Batch* b
   *bad_rows = 0;
   batch->origin = {};
   batch->labels.clear();
+  batch->groups.clear();
   parser_.Begin(end - begin, batch);
   if (begin < end) {
     const std::uint64_t first = RowAt(begin);
@@ -208,11 +210,13 @@ Status Dataset::Impl::ReadBatch(std::uint64_t begin, std::uint64_t end, Batch* b
     float label = 0;
     if (ParseRow(row, part, &label)) [[likely]] {
       batch->labels.push_back(label);
+      if (plan_->has_group()) batch->groups.push_back(GroupOf(texts_.back()));
       continue;
     }
     Status error = BadRow(row, part);
     if (!skip_bad_rows_) {
       batch->labels.clear();
+      batch->groups.clear();
       parser_.Begin(0, batch);
       parser_.Finish();
       return error;
@@ -232,7 +236,7 @@ Dataset::~Dataset() = default;
 Result<std::unique_ptr<Dataset>> Dataset::Make(const proto::JobConfig& job, proto::DataSplit split,
                                                DatasetOptions options) {
   const bool shuffle = job.data().shuffle() && split == proto::TRAIN;
-  auto impl = std::make_unique<Impl>(job, shuffle);
+  auto impl = std::make_unique<Impl>(job, shuffle, options.vocabulary);
   RETURN_IF_ERROR(impl->Open(job, split, options));
   return std::unique_ptr<Dataset>(new Dataset(std::move(impl)));
 }

@@ -21,14 +21,19 @@ class JobConfig;
 
 namespace cairn::worker {
 
+class Vocabulary;
+
 struct WindowInfo {
   std::uint64_t rows = 0;  // 0: the window lies beyond the data
   bool last = false;       // no row follows this window
 };
 
 struct DatasetOptions {
-  // For scoring: the label column may be missing (labels are 0 then, see has_label()), and a split
-  // may have no rows.
+  // Needed where a feature has a min_count above 1, but for counting values: without it every value
+  // has its own key.
+  std::shared_ptr<const Vocabulary> vocabulary = nullptr;
+  // For scoring: the label column may be missing (labels are 0 then, see has_label()), data.group
+  // is not read, and a split may have no rows.
   bool label_optional = false;
 };
 
@@ -55,8 +60,8 @@ class Dataset {
   Result<WindowInfo> OpenWindow(std::uint64_t epoch, std::uint64_t window);
 
   // Parses rows [begin, end) of the visiting order of the open window, clamped to it. Keeps the
-  // batch's memory and replaces its contents: labels, per field the values, per table the unique
-  // keys in order of first sight (field after field of the table, each in row order).
+  // batch's memory and replaces its contents: labels, groups, per field the values, per table the
+  // unique keys in order of first sight (field after field of the table, each in row order).
   // *bad_rows = rows left out by data.bad_row: SKIP; with STOP the first bad row is the error.
   // batch->rows + *bad_rows = rows asked for. The origin is that of the first row asked for.
   Status ReadBatch(std::uint64_t begin, std::uint64_t end, Batch* batch, std::uint64_t* bad_rows);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "common/math/hash.h"
 #include "proto/config.pb.h"
@@ -28,23 +29,33 @@ std::size_t LastValues(std::string_view text, std::string_view separator, std::s
   }
 }
 
+std::size_t FeatureIndex(const proto::JobConfig& job, const std::string& name) {
+  for (int f = 0; f < job.feature_size(); ++f)
+    if (job.feature(f).name() == name) return static_cast<std::size_t>(f);
+  LOG(FATAL) << "feature '" << name << "' is not in the job: it is not an effective one";
+}
+
 }  // namespace
 
 FeatureParser::Plan FeatureParser::MakePlan(const proto::JobConfig& job,
-                                            const proto::FeatureConfig& feature) {
+                                            const proto::FeatureConfig& feature) const {
   Plan plan{};
   plan.missing.assign(feature.missing().begin(), feature.missing().end());
   const proto::NumericConfig& numeric = feature.numeric();
-  plan.log1p = numeric.transform() == proto::NumericConfig::LOG1P;
+  plan.transform = numeric.transform() == proto::NumericConfig::LOG1P   ? Transform::kLog1p
+                   : numeric.transform() == proto::NumericConfig::LOG2P ? Transform::kLog2p
+                                                                        : Transform::kNone;
   plan.mean = numeric.mean();
   plan.inverse_stddev = 1 / numeric.stddev();
   plan.missing_number = static_cast<float>(numeric.missing_value());
   plan.bucket_width = numeric.bucket_width();
   plan.separator = feature.sequence().separator();
   plan.max_length = feature.sequence().max_length();
+  plan.is_history = feature.sequence().pooling() == proto::SequenceConfig::HISTORY;
   plan.kind = Kind::kCategorical;
   if (feature.type() == proto::FeatureConfig::SEQUENCE) plan.kind = Kind::kSequence;
   if (feature.type() == proto::FeatureConfig::NUMERIC) plan.kind = Kind::kBucket;
+  if (feature.type() == proto::FeatureConfig::CROSS) plan.kind = Kind::kCross;
   if (IsNumeric(feature)) {
     plan.kind = Kind::kNumeric;
     return plan;
@@ -52,18 +63,34 @@ FeatureParser::Plan FeatureParser::MakePlan(const proto::JobConfig& job,
   plan.table = TableIndex(job, feature.table());
   plan.salt = TableSalt(feature.table());
   plan.missing_key = KeyOf("", plan.salt);
+  plan.rare_key = RareKey(plan.salt);
+  if (vocabulary_ != nullptr && feature.min_count() > 1) {
+    plan.known = vocabulary_->Find(feature.table(), feature.min_count());
+    CHECK(plan.known != nullptr) << "no vocabulary of feature " << feature.name();
+  }
   if (plan.kind == Kind::kSequence)
     CHECK(!plan.separator.empty()) << "feature " << feature.name() << " has an empty separator";
+  for (const std::string& part : feature.of()) plan.parts.push_back(FeatureIndex(job, part));
   return plan;
 }
 
-FeatureParser::FeatureParser(const proto::JobConfig& job)
-    : tables_(static_cast<std::size_t>(job.table_size())) {
+FeatureParser::FeatureParser(const proto::JobConfig& job,
+                             std::shared_ptr<const Vocabulary> vocabulary)
+    : vocabulary_(std::move(vocabulary)), tables_(static_cast<std::size_t>(job.table_size())) {
   for (const proto::FeatureConfig& feature : job.feature())
     plans_.push_back(MakePlan(job, feature));
+  inputs_ = plans_.size();
   fields_of_table_.resize(tables_);
-  for (std::size_t f = 0; f < plans_.size(); ++f)
-    if (plans_[f].kind != Kind::kNumeric) fields_of_table_[plans_[f].table].push_back(f);
+  for (std::size_t f = 0; f < plans_.size(); ++f) {
+    Plan& plan = plans_[f];
+    if (!job.feature(static_cast<int>(f)).numeric().until().empty()) plan.until = inputs_++;
+    if (plan.kind != Kind::kNumeric) fields_of_table_[plan.table].push_back(f);
+    if (plan.kind != Kind::kCross) continue;
+    crosses_.push_back(f);
+    for (const std::size_t part : plan.parts)
+      CHECK(plans_[part].kind == Kind::kCategorical || plans_[part].kind == Kind::kBucket)
+          << "feature " << job.feature(static_cast<int>(part)).name() << " cannot be crossed";
+  }
   keys_.resize(plans_.size());
 }
 
@@ -79,6 +106,7 @@ void FeatureParser::Begin(std::size_t max_rows, Batch* batch) {
         break;
       case Kind::kCategorical:
       case Kind::kBucket:
+      case Kind::kCross:
         keys_[f].resize(max_rows);
         break;
       case Kind::kSequence:
@@ -95,85 +123,143 @@ bool FeatureParser::IsMissing(const Plan& plan, std::string_view text) {
   return std::ranges::any_of(plan.missing, [text](const std::string& m) { return m == text; });
 }
 
-bool FeatureParser::Number(const Plan& plan, std::string_view text, double* x) {
-  const NumberError error = ParseNumber(text, x);
-  if (error != NumberError::kNone) {
-    bad_reason_ = error == NumberError::kNotANumber ? "is not a number" : "is out of range";
-    return false;
-  }
-  if (plan.log1p) *x = std::copysign(std::log1p(std::fabs(*x)), *x);
+bool FeatureParser::Bad(std::size_t input, std::string_view text, std::string_view reason) {
+  bad_input_ = input;
+  bad_text_ = text;
+  bad_reason_ = reason;
+  return false;
+}
+
+bool FeatureParser::Read(std::size_t input, std::string_view text, double* number) {
+  const NumberError error = ParseNumber(text, number);
+  if (error == NumberError::kNone) return true;
+  return Bad(input, text,
+             error == NumberError::kNotANumber ? "is not a number" : "is out of range");
+}
+
+bool FeatureParser::ReadUntil(const Plan& plan, std::span<const std::string_view> texts,
+                              double* until, bool* missing) {
+  *until = 0;
+  *missing = false;
+  if (plan.until == 0) return true;
+  *missing = IsMissing(plan, texts[plan.until]);
+  return *missing || Read(plan.until, texts[plan.until], until);
+}
+
+bool FeatureParser::Number(std::size_t feature, std::string_view text, double until, double* x) {
+  const Plan& plan = plans_[feature];
+  if (!Read(feature, text, x)) return false;
+  if (plan.until != 0) *x = until - *x;
+  if (plan.transform == Transform::kLog1p) *x = std::copysign(std::log1p(std::fabs(*x)), *x);
+  if (plan.transform == Transform::kLog2p) *x = std::copysign(std::log2(1 + std::fabs(*x)), *x);
   *x = (*x - plan.mean) * plan.inverse_stddev;
   return true;
 }
 
-bool FeatureParser::BucketKey(const Plan& plan, std::string_view text, std::uint64_t* key) {
+bool FeatureParser::BucketKey(std::size_t feature, std::string_view text, double until,
+                              std::uint64_t* key) {
+  const Plan& plan = plans_[feature];
   double x = 0;
-  if (!Number(plan, text, &x)) return false;
+  if (!Number(feature, text, until, &x)) return false;
   const double bucket = std::floor(x / plan.bucket_width);
-  if (!(std::fabs(bucket) < kMaxBucket)) {
-    bad_reason_ = "is out of range";
-    return false;
-  }
+  if (!(std::fabs(bucket) < kMaxBucket)) return Bad(feature, text, "is out of range");
   char digits[24];
   const char* end = std::to_chars(digits, digits + sizeof digits, std::llrint(bucket)).ptr;
   *key = KeyOf({digits, static_cast<std::size_t>(end - digits)}, plan.salt);
   return true;
 }
 
-void FeatureParser::AddSequence(const Plan& plan, std::string_view text,
-                                std::vector<std::uint64_t>* keys) {
-  if (IsMissing(plan, text)) return;
+// Of a number, plain or as a bucket.
+bool FeatureParser::AddNumber(std::size_t feature, std::span<const std::string_view> texts) {
+  const Plan& plan = plans_[feature];
+  const std::string_view text = texts[feature];
+  double until = 0;
+  bool missing = false;
+  if (!ReadUntil(plan, texts, &until, &missing)) return false;
+  missing = missing || IsMissing(plan, text);
+  if (plan.kind == Kind::kBucket) {
+    keys_[feature][rows_] = plan.missing_key;
+    return missing || BucketKey(feature, text, until, &keys_[feature][rows_]);
+  }
+  float& number = batch_->fields[feature].number[rows_];
+  number = plan.missing_number;
+  if (missing) return true;
+  double x = 0;
+  if (!Number(feature, text, until, &x)) return false;
+  number = static_cast<float>(x);
+  return std::isfinite(number) || Bad(feature, text, "is out of range");
+}
+
+bool FeatureParser::AddSequence(std::size_t feature, std::span<const std::string_view> texts) {
+  const Plan& plan = plans_[feature];
+  FieldColumn& column = batch_->fields[feature];
+  std::vector<std::uint64_t>& keys = keys_[feature];
+  keys.resize(column.offsets[rows_]);  // drops what a bad row left behind
+  std::string_view text = texts[feature];
+  column.offsets[rows_ + 1] = column.offsets[rows_];
+  if (plan.is_history ? text.empty() : IsMissing(plan, text)) return true;
+  double until = 0;
+  bool until_missing = false;
+  if (!ReadUntil(plan, texts, &until, &until_missing)) return false;
   const std::string_view separator = plan.separator;
   if (plan.max_length > 0) text.remove_prefix(LastValues(text, separator, plan.max_length));
   for (;;) {
     const std::size_t end = text.find(separator);
     const std::string_view value = text.substr(0, end);
-    keys->push_back(IsMissing(plan, value) ? plan.missing_key : KeyOf(value, plan.salt));
-    if (end == std::string_view::npos) return;
+    keys.push_back(plan.missing_key);
+    if (!until_missing && !IsMissing(plan, value)) {
+      if (plan.bucket_width == 0) {
+        keys.back() = KeyOf(value, plan.salt);
+      } else if (!BucketKey(feature, value, until, &keys.back())) {
+        return false;
+      }
+    }
+    if (end == std::string_view::npos) break;
     text.remove_prefix(end + separator.size());
   }
+  column.offsets[rows_ + 1] = static_cast<std::uint32_t>(keys.size());
+  return true;
 }
 
-bool FeatureParser::AddValue(std::size_t feature, std::string_view text) {
+void FeatureParser::AddCross(std::size_t feature) {
   const Plan& plan = plans_[feature];
-  FieldColumn& column = batch_->fields[feature];
-  const bool missing = plan.kind != Kind::kSequence && IsMissing(plan, text);
+  parts_.clear();
+  for (const std::size_t part : plan.parts) parts_.push_back(keys_[part][rows_]);
+  keys_[feature][rows_] = CrossKey(parts_, plan.salt);
+}
+
+bool FeatureParser::AddValue(std::size_t feature, std::span<const std::string_view> texts) {
+  const Plan& plan = plans_[feature];
   switch (plan.kind) {
     case Kind::kCategorical:
-      keys_[feature][rows_] = missing ? plan.missing_key : KeyOf(text, plan.salt);
+      keys_[feature][rows_] =
+          IsMissing(plan, texts[feature]) ? plan.missing_key : KeyOf(texts[feature], plan.salt);
       return true;
+    case Kind::kNumeric:
     case Kind::kBucket:
-      keys_[feature][rows_] = plan.missing_key;
-      return missing || BucketKey(plan, text, &keys_[feature][rows_]);
-    case Kind::kNumeric: {
-      column.number[rows_] = plan.missing_number;
-      if (missing) return true;
-      double x = 0;
-      if (!Number(plan, text, &x)) return false;
-      column.number[rows_] = static_cast<float>(x);
-      if (std::isfinite(column.number[rows_])) return true;
-      bad_reason_ = "is out of range";
-      return false;
-    }
+      return AddNumber(feature, texts);
     case Kind::kSequence:
-      keys_[feature].resize(column.offsets[rows_]);  // drops what a bad row left behind
-      AddSequence(plan, text, &keys_[feature]);
-      column.offsets[rows_ + 1] = static_cast<std::uint32_t>(keys_[feature].size());
+      return AddSequence(feature, texts);
+    case Kind::kCross:  // once all its parts are there
       return true;
   }
   return false;
 }
 
 bool FeatureParser::AddRow(std::span<const std::string_view> texts) {
-  DCHECK_EQ(texts.size(), plans_.size());
-  for (std::size_t f = 0; f < texts.size(); ++f) {
-    if (!AddValue(f, texts[f])) [[unlikely]] {
-      bad_feature_ = f;
+  DCHECK_EQ(texts.size(), inputs_);
+  for (std::size_t f = 0; f < plans_.size(); ++f)
+    if (!AddValue(f, texts)) [[unlikely]]
       return false;
-    }
-  }
+  for (const std::size_t f : crosses_) AddCross(f);
   ++rows_;
   return true;
+}
+
+void FeatureParser::MapRareValues(const Plan& plan, std::span<std::uint64_t> keys) const {
+  if (plan.known == nullptr) return;
+  for (std::uint64_t& key : keys)
+    if (key != plan.missing_key && !plan.known->Contains(key)) key = plan.rare_key;
 }
 
 void FeatureParser::Finish() {
@@ -190,9 +276,11 @@ void FeatureParser::Finish() {
     dedup_.Begin(&batch_->unique_keys[table]);
     for (const std::size_t f : fields_of_table_[table]) {
       const std::size_t values = plans_[f].kind == Kind::kSequence ? keys_[f].size() : rows_;
+      const std::span<std::uint64_t> keys = std::span(keys_[f]).first(values);
+      MapRareValues(plans_[f], keys);
       std::vector<std::uint32_t>& index = batch_->fields[f].index;
       index.resize(values);
-      dedup_.Map(std::span(keys_[f]).first(values), index.data());
+      dedup_.Map(keys, index.data());
     }
   }
   batch_ = nullptr;

@@ -181,10 +181,12 @@ TEST(JobProblems, EverythingThatIsMissing) {
   EXPECT_EQ(ProblemsOf("name: 'x'"),
             "job:1:1: data is required\njob:1:1: model is required\n"
             "job:1:1: a job needs at least one feature");
-  EXPECT_EQ(ProblemsOf("data {} feature { type: NUMERIC } model {}"),
-            "job:1:1: data.train is required: a file name or glob\n"
-            "job:1:9: feature[0].name is required\n"
-            "job:1:35: model must name one of lr, dlf");
+  EXPECT_EQ(
+      ProblemsOf("data {} feature { type: NUMERIC } model {}"),
+      "job:1:1: data.train is required: a file name or glob\n"
+      "job:1:9: feature[0].name is required\n"
+      "job:1:35: model must name one of lr, dlf, mgdin, interformer, fm, deepfm, dcnv2, autoint, "
+      "din, finalmlp");
   EXPECT_EQ(ProblemsOf(With("table { dim: 3 }")), "job:5:1: table[0].name is required");
   EXPECT_EQ(ProblemsOf(With("feature { name: '' }")),
             "job:5:17: feature[1].name must not be empty");
@@ -248,6 +250,43 @@ TEST(JobProblems, Features) {
             "5:58: the separator of a sequence is one character, got \"\""},
            {"feature { name: 'x' type: SEQUENCE sequence { separator: '||' } }",
             "5:58: the separator of a sequence is one character, got \"||\""},
+           {"feature { name: 'x' type: SEQUENCE numeric { mean: 1 } }",
+            "5:36: feature \"x\" is a SEQUENCE of numbers, which needs numeric.bucket_width"},
+           {"feature { name: 'x' type: CROSS numeric { bucket_width: 1 } of: ['C1', 'C2'] }",
+            "5:33: feature \"x\" has settings for NUMERIC but is CROSS"},
+           {"feature { name: 'x' type: NUMERIC numeric { until: '' } }",
+            "5:52: numeric.until must not be empty"},
+           {"feature { name: 'x' type: NUMERIC numeric { until: 'click' } }",
+            "5:52: column \"click\" is the label"},
+           {"feature { name: 'x' type: SEQUENCE sequence { target: 'C1' } }",
+            "5:55: feature \"x\" has a sequence.target, which only pooling: HISTORY has"},
+           {"feature { name: 'x' of: ['C1', 'C2'] }",
+            "5:26: feature \"x\" names parts (of) but is CATEGORICAL, not CROSS"},
+           {"feature { name: 'x' type: CROSS of: 'C1' }",
+            "5:37: feature \"x\" is a CROSS, which needs two or more features in `of`"},
+           {"feature { name: 'x' type: CROSS }",
+            "5:1: feature \"x\" is a CROSS, which needs two or more features in `of`"},
+           {"feature { name: 'x' type: CROSS of: ['C1', 'C2'] column: 'y' }",
+            "5:58: feature \"x\" is a CROSS and has no column"},
+           {"feature { name: 'x' type: CROSS of: ['C1', 'C2'] missing: 'y' }",
+            "5:59: feature \"x\" is a CROSS; what counts as missing is said at its parts"},
+           {"feature { name: 'x' type: CROSS of: ['C1', 'C9'] }",
+            "5:44: of[1] of feature \"x\": there is no feature \"C9\"; did you mean \"C1\"?"},
+           {"feature { name: 'x' type: CROSS of: ['C1', 'C1'] }",
+            "5:44: of[1] of feature \"x\": \"C1\" is there twice"},
+           {"feature { name: 'x' type: CROSS of: ['C1', 'x'] }",
+            "5:44: of[1] of feature \"x\": \"x\" is a CROSS itself; name its parts"},
+           {"feature { name: 'x' type: CROSS of: ['C1', 'n'] } feature { name: 'n' type: NUMERIC }",
+            "5:44: of[1] of feature \"x\": \"n\" is NUMERIC; parts are CATEGORICAL, or NUMERIC "
+            "with a bucket_width"},
+           {"feature { name: 'x' type: CROSS of: ['C1', 'n'] } feature { name: 'n' type: SEQUENCE "
+            "}",
+            "5:44: of[1] of feature \"x\": \"n\" is SEQUENCE; parts are CATEGORICAL, or NUMERIC "
+            "with a bucket_width"},
+           {"feature { name: 'x' type: NUMERIC min_count: 2 }",
+            "5:46: feature \"x\" is NUMERIC without numeric.bucket_width: it has no rare values"},
+           {"feature { name: 'x' role: LINEAR }",
+            "5:27: feature \"x\" is LINEAR, but model dlf has no first-order weights"},
            {"feature { name: 'click' }", "5:17: column \"click\" is the label"},
            {"feature { name: 'x' column: 'click' }", "5:29: column \"click\" is the label"},
            {"feature { name: 'x' column: '' }", "5:29: column must not be empty"},
@@ -262,6 +301,120 @@ TEST(JobProblems, Features) {
        }) {
     EXPECT_EQ(ProblemsOf(With(c.line)), StrCat("job:", c.problem));
   }
+}
+
+// A job whose model reads histories, and a line more.
+std::string WithHistory(std::string_view line, std::string_view sequence = "max_length: 30") {
+  return StrCat("data { train: 't' group: 'user' }\nfeature { name: 'item' }\n",
+                "feature { name: 'h' type: SEQUENCE table: 'item' sequence { pooling: HISTORY ",
+                sequence, " } }\nmodel { din {} }\n", line);
+}
+
+TEST(JobProblems, Histories) {
+  EXPECT_EQ(ProblemsOf(WithHistory("", "max_length: 30 target: 'item'")), "");
+  EXPECT_EQ(ProblemsOf(WithHistory("", "")),
+            "job:3:50: feature \"h\" is a HISTORY, which needs sequence.max_length of at least 1");
+  EXPECT_EQ(ProblemsOf(WithHistory("", "max_length: 0")),
+            "job:3:90: feature \"h\" is a HISTORY, which needs sequence.max_length of at least 1");
+  EXPECT_EQ(ProblemsOf(WithHistory("", "max_length: 30 target: 'itme'")),
+            "job:3:101: sequence.target of feature \"h\": there is no feature \"itme\"; did you "
+            "mean \"item\"?");
+  EXPECT_EQ(ProblemsOf(WithHistory("", "max_length: 30 target: 'h'")),
+            "job:3:101: sequence.target of feature \"h\": \"h\" is a HISTORY itself");
+  EXPECT_EQ(
+      ProblemsOf(WithHistory("feature { name: 'n' type: NUMERIC }", "max_length: 30 target: 'n'")),
+      "job:3:101: sequence.target of feature \"h\": \"n\" is a number without table");
+  EXPECT_THAT(ProblemsOf(WithHistory("feature { name: 'b' } table { name: 'b' dim: 8 }",
+                                     "max_length: 30 target: 'b'")),
+              HasSubstr("job:3:101: sequence.target of feature \"h\": \"b\" has dim 8, the history "
+                        "has 16; they must be equal"));
+  EXPECT_EQ(ProblemsOf(With("feature { name: 'h' type: SEQUENCE table: 'C1' sequence { max_length: "
+                            "2 pooling: HISTORY } }")),
+            "job:5:82: feature \"h\" is a HISTORY, which model dlf does not read; pooling may be "
+            "MEAN or SUM");
+  EXPECT_EQ(ProblemsOf("data { train: 't' } feature { name: 'a' } model { interformer {} }"),
+            "job:1:43: model interformer needs a SEQUENCE feature with sequence.pooling: HISTORY");
+}
+
+TEST(JobProblems, Groups) {
+  EXPECT_EQ(ProblemsOf(With("train { monitor: GAUC }")),
+            "job:5:18: train.monitor GAUC needs data.group, the column of a row's user");
+  EXPECT_EQ(ProblemsOf(With("train { monitor: GAUC_PLUS_AUC }"), {"data.group=user"}), "");
+  EXPECT_EQ(ProblemsOf(kJob, {"data.group=click"}),
+            "--set data.group=click: data.group: column \"click\" is the label");
+}
+
+constexpr char kFm[] = R"(data { train: 't' }
+table_defaults { dim: 8 l2: 0.5 }
+linear_defaults { l2: 0.25 }
+table { name: 'b.linear' l2: 0.125 }
+feature { name: 'a' min_count: 3 density: 2 }
+feature { name: 'b' type: NUMERIC numeric { bucket_width: 2 } }
+feature { name: 'n' type: NUMERIC }
+feature { name: 'ab' type: CROSS of: ['a', 'b'] }
+feature { name: 's' type: SEQUENCE table: 'a' }
+)";
+
+TEST(EffectiveJob, ModelsWithFirstOrderWeightsGetAFeatureForEach) {
+  for (const char* model : {"fm {}", "deepfm {}", "autoint { linear: true }"}) {
+    const JobConfig job = MustLoad(StrCat(kFm, "model { ", model, " }"));
+    ASSERT_EQ(job.feature_size(), 10) << model;
+    const char* names[] = {"a.linear", "b.linear", "n.linear", "ab.linear", "s.linear"};
+    const char* tables[] = {"a.linear", "b.linear", "", "ab.linear", "a.linear"};
+    for (int i = 0; i < 5; ++i) {
+      const proto::FeatureConfig& linear = job.feature(5 + i);
+      EXPECT_EQ(linear.name(), names[i]);
+      EXPECT_EQ(linear.table(), tables[i]);
+      EXPECT_EQ(linear.type(), job.feature(i).type());
+      EXPECT_EQ(linear.column(), job.feature(i).column());
+      EXPECT_EQ(linear.role(), proto::FeatureConfig::LINEAR);
+    }
+    EXPECT_EQ(job.feature(5).min_count(), 3u);
+    EXPECT_FALSE(job.feature(5).has_density());
+    EXPECT_EQ(job.feature(6).numeric().bucket_width(), 2);
+    EXPECT_EQ(job.feature(8).of_size(), 2);
+    ASSERT_EQ(job.table_size(), 6);
+    EXPECT_EQ(job.table(0).name(), "a");
+    EXPECT_EQ(job.table(0).dim(), 8u);
+    EXPECT_EQ(job.table(3).name(), "a.linear");
+    EXPECT_EQ(job.table(3).dim(), 1u);
+    EXPECT_EQ(job.table(3).l2(), 0.25);
+    EXPECT_EQ(job.table(4).name(), "b.linear");
+    EXPECT_EQ(job.table(4).l2(), 0.125);
+    const JobConfig again = MustLoad(PrintJob(job));
+    EXPECT_TRUE(MessageDifferencer::Equals(job, again)) << PrintJob(job);
+  }
+  EXPECT_EQ(MustLoad(StrCat(kFm, "model { autoint {} }"), {"table=[]"}).feature_size(), 5);
+}
+
+TEST(EffectiveJob, AFirstOrderWeightMayBeWrittenOut) {
+  const JobConfig job = MustLoad(StrCat(
+      kFm, "model { fm {} } feature { name: 'a.linear' column: 'a' role: LINEAR min_count: 9 }"));
+  ASSERT_EQ(job.feature_size(), 10);
+  EXPECT_EQ(job.feature(5).name(), "a.linear");
+  EXPECT_EQ(job.feature(5).min_count(), 9u);
+  EXPECT_EQ(job.feature(6).name(), "b.linear");
+}
+
+TEST(JobProblems, FirstOrderWeights) {
+  const auto problems = [](const std::string& line) {
+    return ProblemsOf(StrCat(kFm, "model { fm {} }\n", line));
+  };
+  EXPECT_EQ(problems("feature { name: 'a.linear' }"),
+            "job:11:17: \"a.linear\" is the name of the first-order weights of feature \"a\"");
+  EXPECT_EQ(
+      problems("feature { name: 'z' table: 'a.linear' }"),
+      "job:5:17: table \"a.linear\" holds the first-order weights of \"a.linear\", so feature "
+      "\"z\" cannot use it");
+  EXPECT_EQ(problems("table { name: 'a.linear' dim: 2 }"),
+            "job:11:31: table \"a.linear\" holds first-order weights: its dim is 1, got 2");
+  EXPECT_EQ(ProblemsOf(StrCat(kFm, "model { fm {} }"), {"linear_defaults.dim=4"}),
+            "--set linear_defaults.dim=4: first-order weights have dim 1, got 4");
+  EXPECT_EQ(
+      problems("feature { name: 'z' role: LINEAR type: SEQUENCE sequence { pooling: HISTORY "
+               "max_length: 3 } }")
+          .substr(0, 82),
+      "job:11:27: feature \"z\" is a HISTORY, which cannot be a first-order weight\njob:11:6");
 }
 
 TEST(JobProblems, Tables) {

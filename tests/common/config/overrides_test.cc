@@ -153,7 +153,8 @@ TEST(Overrides, ProblemsNameTheOverride) {
            {"train.epochs=[1]", "train.epochs takes one value, not a list"},
            {"train.epochs={}", "train.epochs must be a whole number, at least 1, not a block"},
            {"train.monitor=ACU",
-            "train.monitor must be one of AUC, LOGLOSS, AUC_MINUS_LOGLOSS, got \"ACU\"; did you "
+            "train.monitor must be one of AUC, LOGLOSS, AUC_MINUS_LOGLOSS, GAUC, GAUC_PLUS_AUC, "
+            "got \"ACU\"; did you "
             "mean \"AUC\"?"},
            {"train=3", "train must be a block { ... }, got 3"},
            {"train={epochs: 1", "no \"}\" closes this block"},

@@ -1,5 +1,6 @@
 #include "common/math/hash.h"
 
+#include <set>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -12,6 +13,15 @@ TEST(Hash, ValuesAreFrozen) {
   EXPECT_EQ(Mix64(1), 0x5692161d100b05e5ull);
   EXPECT_EQ(HashBytes("", 0), 0x2d06800538d394c2ull);
   EXPECT_EQ(SlotOf(0, 10), Mix64(0x9e3779b97f4a7c15ull) >> 54);
+}
+
+TEST(Hash, KeysOfOneTableDoNotCoincide) {
+  const std::uint64_t salt = TableSalt("t");
+  const std::uint64_t parts[] = {KeyOf("", salt), KeyOf("", salt)};
+  const std::set<std::uint64_t> keys = {KeyOf("", salt),       KeyOf("rare", salt), RareKey(salt),
+                                        CrossKey(parts, salt), CrossKey({}, salt),  GroupOf("")};
+  EXPECT_EQ(keys.size(), 6u);
+  EXPECT_NE(RareKey(salt), RareKey(TableSalt("u")));
 }
 
 TEST(Hash, EqualValuesOfTwoTablesHaveDifferentKeys) {

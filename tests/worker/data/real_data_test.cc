@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "common/config/config.h"
+#include "common/math/hash.h"
 #include "proto/config.pb.h"
 #include "proto/control.pb.h"
 #include "worker/data/dataset.h"
@@ -77,6 +81,58 @@ TEST_P(RealData, HasThePublishedRowsAndClicks) {
 constexpr const char* kBook = "launch/jobs/dlf_book_crossing_kg.textproto";
 constexpr const char* kCriteo = "launch/jobs/dlf_criteo_adkdd21.textproto";
 constexpr const char* kAdult = "launch/jobs/dlf_adult.textproto";
+
+// Half of the rows of each split are clicks.
+INSTANTIATE_TEST_SUITE_P(
+    Amazon, RealData,
+    testing::Values(
+        Expected{"launch/jobs/din_amazon_beauty.textproto", proto::TRAIN, 85196, 42598, 7},
+        Expected{"launch/jobs/din_amazon_beauty.textproto", proto::VALID, 7566, 3783, 7},
+        Expected{"launch/jobs/din_amazon_clothing.textproto", proto::TEST, 4020, 2010, 7},
+        Expected{"launch/jobs/din_amazon_digital_music.textproto", proto::TEST, 3318, 1659, 7},
+        Expected{"launch/jobs/din_amazon_home_kitchen.textproto", proto::TEST, 23134, 11567, 7},
+        Expected{"launch/jobs/din_amazon_office.textproto", proto::TEST, 3440, 1720, 7},
+        Expected{"launch/jobs/din_amazon_toys.textproto", proto::TRAIN, 58824, 29412, 7},
+        Expected{"launch/jobs/interformer_amazon_beauty.textproto", proto::TEST, 7566, 3783, 7},
+        Expected{"launch/jobs/interformer_amazon_clothing.textproto", proto::TRAIN, 14254, 7127, 7},
+        Expected{"launch/jobs/interformer_amazon_digital_music.textproto", proto::VALID, 3318, 1659,
+                 7},
+        Expected{"launch/jobs/interformer_amazon_home_kitchen.textproto", proto::VALID, 23134,
+                 11567, 7},
+        Expected{"launch/jobs/interformer_amazon_office.textproto", proto::TRAIN, 48454, 24227, 7},
+        Expected{"launch/jobs/interformer_amazon_toys.textproto", proto::VALID, 5354, 2677, 7}));
+
+// Each user has one review and one item that it did not review; events are not younger than the
+// target and side by side.
+TEST(AmazonHistories, AreAlignedAndOlderThanTheTarget) {
+  const auto job = LoadJob("launch/jobs/din_amazon_beauty.textproto", {});
+  ASSERT_TRUE(job.ok()) << job.status();
+  if (!std::filesystem::exists(job->data().test(0)))
+    GTEST_SKIP() << job->data().test(0) << " is not there; set CAIRN_DATA";
+  const auto dataset = Dataset::Make(*job, proto::TEST);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  ASSERT_TRUE((*dataset)->OpenWindow(0, 0).ok());
+  Batch batch;
+  std::uint64_t bad = 0;
+  ASSERT_TRUE((*dataset)->ReadBatch(0, 7566, &batch, &bad).ok());
+  ASSERT_EQ(batch.rows, 7566u);
+  std::map<std::uint64_t, std::pair<int, int>> labels_of_user;
+  for (std::size_t r = 0; r < batch.rows; ++r)
+    ++(batch.labels[r] > 0 ? labels_of_user[batch.groups[r]].first
+                           : labels_of_user[batch.groups[r]].second);
+  EXPECT_EQ(labels_of_user.size(), 3783u);
+  for (const auto& [user, labels] : labels_of_user) ASSERT_EQ(labels, (std::pair{1, 1}));
+  const std::vector<FieldSpec> specs = FieldSpecs(*job);
+  ASSERT_TRUE(specs[4].IsHistory() && specs[5].IsHistory() && specs[6].IsHistory());
+  EXPECT_EQ(batch.fields[4].offsets, batch.fields[5].offsets);
+  EXPECT_EQ(batch.fields[4].offsets, batch.fields[6].offsets);
+  EXPECT_GT(batch.fields[4].offsets.back(), batch.rows);
+  std::set<std::uint64_t> known;
+  for (int bucket = 0; bucket < 14; ++bucket)
+    known.insert(KeyOf(std::to_string(bucket), TableSalt("hist_age")));
+  for (const std::uint64_t key : batch.unique_keys[static_cast<std::size_t>(specs[6].table)])
+    EXPECT_EQ(known.count(key), 1u) << "an event is younger than the target";
+}
 
 INSTANTIATE_TEST_SUITE_P(PublicSets, RealData,
                          testing::Values(Expected{kBook, proto::TRAIN, 83848, 41793, 12},

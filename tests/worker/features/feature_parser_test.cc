@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -11,6 +12,7 @@
 #include "google/protobuf/text_format.h"
 #include "proto/config.pb.h"
 #include "worker/features/field_specs.h"
+#include "worker/features/vocabulary.h"
 
 namespace cairn::worker {
 namespace {
@@ -35,6 +37,14 @@ Batch Parse(const std::string& feature, const std::vector<std::string_view>& tex
 }
 
 std::uint64_t Key(std::string_view raw) { return KeyOf(raw, TableSalt("t")); }
+
+// The keys of a categorical field, row by row.
+std::vector<std::uint64_t> Keys(const Batch& batch, std::size_t field, std::size_t table = 0) {
+  std::vector<std::uint64_t> keys;
+  for (const std::uint32_t i : batch.fields[field].index)
+    keys.push_back(batch.unique_keys[table][i]);
+  return keys;
+}
 
 TEST(FeatureParser, Categorical) {
   const Batch batch = Parse("missing: '?' missing: '-1'", {"x", "", "?", "y", "x", "-1", "NA"});
@@ -106,7 +116,8 @@ TEST(FeatureParser, ABadRowLeavesNoTrace) {
   using Row = std::vector<std::string_view>;
   EXPECT_TRUE(parser.AddRow(Row{"a^b", "c", "1"}));
   EXPECT_FALSE(parser.AddRow(Row{"x^y^z", "w", "?"}));
-  EXPECT_EQ(parser.bad_feature(), 2u);
+  EXPECT_EQ(parser.bad_input(), 2u);
+  EXPECT_EQ(parser.bad_text(), "?");
   EXPECT_EQ(parser.bad_reason(), "is not a number");
   EXPECT_TRUE(parser.AddRow(Row{"b", "a", "2"}));
   EXPECT_FALSE(parser.AddRow(Row{"u^v", "w", "?"}));
@@ -162,6 +173,199 @@ TEST(FeatureParser, DedupAgreesWithAMapOverTablesThatFieldsShare) {
   }
 }
 
+// A parser of a job's features and the rows given to it.
+Batch ParseRows(const std::string& job, const std::vector<std::vector<std::string_view>>& rows) {
+  FeatureParser parser(Job("data {} " + job));
+  Batch batch;
+  parser.Begin(rows.size(), &batch);
+  for (const auto& row : rows) EXPECT_TRUE(parser.AddRow(row)) << row[0];
+  parser.Finish();
+  return batch;
+}
+
+// Values of a sequence, row by row, as keys.
+std::vector<std::uint64_t> Values(const Batch& batch, std::size_t field, std::size_t row,
+                                  std::size_t table = 0) {
+  std::vector<std::uint64_t> keys;
+  const FieldColumn& column = batch.fields[field];
+  for (std::uint32_t i = column.offsets[row]; i < column.offsets[row + 1]; ++i)
+    keys.push_back(batch.unique_keys[table][column.index[i]]);
+  return keys;
+}
+
+TEST(FeatureParser, Log2pIsTheLogarithmOfOneMore) {
+  const Batch log = Parse("type: NUMERIC numeric { transform: LOG2P }", {"0", "7", "-3", "0.5"});
+  EXPECT_THAT(log.fields[0].number, ElementsAre(0, 3, -2, std::log2(1.5f)));
+}
+
+TEST(FeatureParser, ASequenceOfNumbersIsOneOfBuckets) {
+  const Batch batch =
+      Parse("type: SEQUENCE missing: '?' numeric { transform: LOG2P bucket_width: 1 }",
+            {"0^1^2^3^6^7", "?", "5^?^^1", "-1"});
+  EXPECT_THAT(Values(batch, 0, 0),
+              ElementsAre(Key("0"), Key("1"), Key("1"), Key("2"), Key("2"), Key("3")));
+  EXPECT_THAT(Values(batch, 0, 1), ElementsAre());
+  EXPECT_THAT(Values(batch, 0, 2), ElementsAre(Key("2"), Key(""), Key(""), Key("1")));
+  EXPECT_THAT(Values(batch, 0, 3), ElementsAre(Key("-1")));
+}
+
+TEST(FeatureParser, AValueOfASequenceThatIsNoNumberMakesTheRowBad) {
+  FeatureParser parser(
+      Job("data {} table { name: 't' } feature { name: 'f' table: 't' type: SEQUENCE numeric { "
+          "bucket_width: 2 } sequence { max_length: 2 } }"));
+  Batch batch;
+  parser.Begin(3, &batch);
+  using Row = std::vector<std::string_view>;
+  EXPECT_FALSE(parser.AddRow(Row{"1^x^3"}));
+  EXPECT_EQ(parser.bad_text(), "x");
+  EXPECT_EQ(parser.bad_reason(), "is not a number");
+  EXPECT_TRUE(parser.AddRow(Row{"x^2^3"})) << "only the values that are kept are read";
+  EXPECT_TRUE(parser.AddRow(Row{"9"}));
+  parser.Finish();
+  EXPECT_THAT(batch.fields[0].offsets, ElementsAre(0, 2, 3));
+  EXPECT_THAT(Values(batch, 0, 0), ElementsAre(Key("1"), Key("1")));
+  EXPECT_THAT(Values(batch, 0, 1), ElementsAre(Key("4")));
+}
+
+constexpr char kAges[] =
+    "table { name: 't' } "
+    "feature { name: 'h' column: 'hist_day' table: 't' type: SEQUENCE numeric { until: 'day' "
+    "  transform: LOG2P bucket_width: 1 } sequence { pooling: HISTORY max_length: 3 } } "
+    "feature { name: 'n' type: NUMERIC numeric { until: 'day' missing_value: -1 } }";
+
+TEST(FeatureParser, UntilIsAnotherColumnsNumberMinusThisOne) {
+  const Batch batch = ParseRows(kAges, {{"97^99^100^100", "90", "100", "100"},
+                                        {"99^^100", "", "100", "100"},
+                                        {"99^100", "90", "", ""},
+                                        {"103", "120", "100", "100"}});
+  EXPECT_THAT(Values(batch, 0, 0), ElementsAre(Key("1"), Key("0"), Key("0")));
+  EXPECT_THAT(Values(batch, 0, 1), ElementsAre(Key("1"), Key(""), Key("0")));
+  EXPECT_THAT(Values(batch, 0, 2), ElementsAre(Key(""), Key("")));
+  EXPECT_THAT(Values(batch, 0, 3), ElementsAre(Key("-2")));
+  EXPECT_THAT(batch.fields[1].number, ElementsAre(10, -1, -1, -20));
+}
+
+TEST(FeatureParser, UntilThatIsNoNumberMakesTheRowBad) {
+  FeatureParser parser(Job(StrCat("data {} ", kAges)));
+  ASSERT_EQ(parser.inputs(), 4u);
+  Batch batch;
+  parser.Begin(1, &batch);
+  EXPECT_FALSE(parser.AddRow(std::vector<std::string_view>{"1", "1", "3", "noon"}));
+  EXPECT_EQ(parser.bad_input(), 3u);
+  EXPECT_EQ(parser.bad_text(), "noon");
+}
+
+TEST(FeatureParser, HistoriesOfTheSameEventsStaySideBySide) {
+  const char* kJob =
+      "table { name: 't' } "
+      "feature { name: 'a' table: 't' missing: '?' type: SEQUENCE "
+      "  sequence { pooling: HISTORY max_length: 2 } } "
+      "feature { name: 'b' table: 't' missing: '?' type: SEQUENCE "
+      "  sequence { pooling: HISTORY max_length: 2 } }";
+  const Batch batch =
+      ParseRows(kJob, {{"1^2^3", "x^^z"}, {"1^2", "^y"}, {"1", "?"}, {"", ""}, {"?^2", "x^?"}});
+  EXPECT_THAT(Values(batch, 0, 0), ElementsAre(Key("2"), Key("3")));
+  EXPECT_THAT(Values(batch, 1, 0), ElementsAre(Key(""), Key("z")));
+  EXPECT_THAT(Values(batch, 1, 1), ElementsAre(Key(""), Key("y")));
+  EXPECT_THAT(Values(batch, 0, 2), ElementsAre(Key("1")));
+  EXPECT_THAT(Values(batch, 1, 2), ElementsAre(Key("")));
+  EXPECT_THAT(Values(batch, 0, 3), ElementsAre());
+  EXPECT_THAT(Values(batch, 0, 4), ElementsAre(Key(""), Key("2")));
+  EXPECT_THAT(Values(batch, 1, 4), ElementsAre(Key("x"), Key("")));
+}
+
+TEST(FeatureParser, ACrossIsTheCombinationOfItsPartsKeys) {
+  const char* kJob =
+      "table { name: 't' } table { name: 'x' } "
+      "feature { name: 'ab' type: CROSS table: 'x' of: 'a' of: 'b' } "
+      "feature { name: 'a' table: 't' missing: '?' } "
+      "feature { name: 'b' type: NUMERIC table: 't' numeric { bucket_width: 10 } } "
+      "feature { name: 'ba' type: CROSS table: 'x' of: 'b' of: 'a' }";
+  const Batch batch = ParseRows(kJob, {{"", "u", "3", ""},
+                                       {"", "u", "9", ""},
+                                       {"", "u", "10", ""},
+                                       {"", "v", "3", ""},
+                                       {"", "?", "3", ""},
+                                       {"", "", "5", ""},
+                                       {"", "u", "", ""}});
+  EXPECT_THAT(batch.fields[0].index, ElementsAre(0, 0, 1, 2, 3, 3, 4));
+  const std::uint64_t parts[] = {Key("u"), Key("0")};
+  EXPECT_EQ(batch.unique_keys[1][0], CrossKey(parts, TableSalt("x")));
+  const std::uint64_t turned[] = {Key("0"), Key("u")};
+  EXPECT_EQ(batch.unique_keys[1][batch.fields[3].index[0]], CrossKey(turned, TableSalt("x")));
+  EXPECT_NE(CrossKey(parts, TableSalt("x")), CrossKey(turned, TableSalt("x")));
+  EXPECT_NE(CrossKey(parts, TableSalt("x")), CrossKey(parts, TableSalt("y")));
+}
+
+TEST(FeatureParser, RareValuesShareOneRow) {
+  auto vocabulary = std::make_shared<Vocabulary>();
+  vocabulary->Add("t", 2, {Key("a"), Key("b")});
+  FeatureParser parser(Job("data {} table { name: 't' } "
+                           "feature { name: 'c' table: 't' min_count: 2 missing: '?' } "
+                           "feature { name: 's' table: 't' min_count: 2 type: SEQUENCE } "
+                           "feature { name: 'all' table: 't' }"),
+                       vocabulary);
+  Batch batch;
+  parser.Begin(4, &batch);
+  using Row = std::vector<std::string_view>;
+  for (const Row& row :
+       {Row{"a", "b^z", "z"}, Row{"y", "", "y"}, Row{"?", "y^a", "a"}, Row{"z", "?", "b"}})
+    ASSERT_TRUE(parser.AddRow(row));
+  parser.Finish();
+  const std::uint64_t rare = RareKey(TableSalt("t"));
+  EXPECT_THAT(Keys(batch, 0), ElementsAre(Key("a"), rare, Key(""), rare));
+  EXPECT_THAT(Values(batch, 1, 0), ElementsAre(Key("b"), rare));
+  EXPECT_THAT(Values(batch, 1, 3), ElementsAre(rare)) << "'?' is a value here";
+  EXPECT_THAT(Keys(batch, 2), ElementsAre(Key("z"), Key("y"), Key("a"), Key("b")));
+  EXPECT_NE(rare, Key(""));
+}
+
+TEST(Vocabulary, RoundTrip) {
+  Vocabulary vocabulary;
+  vocabulary.Add("t", 2, {7, 0, ~std::uint64_t{0}});
+  vocabulary.Add("t", 3, {7});
+  vocabulary.Add("empty", 2, {});
+  const std::string bytes = vocabulary.Serialize();
+  const Result<Vocabulary> again = Vocabulary::Parse(bytes);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->Serialize(), bytes);
+  ASSERT_NE(again->Find("t", 2), nullptr);
+  for (const std::uint64_t key : {std::uint64_t{7}, std::uint64_t{0}, ~std::uint64_t{0}})
+    EXPECT_TRUE(again->Find("t", 2)->Contains(key)) << key;
+  EXPECT_FALSE(again->Find("t", 2)->Contains(8));
+  EXPECT_FALSE(again->Find("t", 3)->Contains(0));
+  EXPECT_FALSE(again->Find("empty", 2)->Contains(7));
+  EXPECT_EQ(again->Find("u", 2), nullptr);
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(Vocabulary::Parse(std::string_view(bytes).substr(0, size)).ok()) << size;
+  EXPECT_FALSE(Vocabulary::Parse(bytes + "x").ok());
+}
+
+TEST(Vocabulary, HoldsExactlyItsKeys) {
+  std::vector<std::uint64_t> keys;
+  for (std::uint64_t i = 0; i < 5000; ++i) keys.push_back(Mix64(2 * i));
+  const KeySet set(keys);
+  EXPECT_EQ(set.size(), keys.size());
+  for (std::uint64_t i = 0; i < 5000; ++i) {
+    ASSERT_TRUE(set.Contains(Mix64(2 * i)));
+    ASSERT_FALSE(set.Contains(Mix64(2 * i + 1)));
+  }
+  std::sort(keys.begin(), keys.end());
+  EXPECT_EQ(set.Sorted(), keys);
+}
+
+TEST(Vocabulary, AJobsFeaturesMustAllBeThere) {
+  const proto::JobConfig job =
+      Job("data {} table { name: 't' } feature { name: 'c' table: 't' min_count: 2 } feature { "
+          "name: 'd' table: 't' min_count: 1 }");
+  EXPECT_TRUE(NeedsVocabulary(job));
+  EXPECT_FALSE(NeedsVocabulary(Job("data {} feature { name: 'c' min_count: 1 }")));
+  Vocabulary vocabulary;
+  EXPECT_EQ(CheckVocabulary(vocabulary, job).code(), absl::StatusCode::kDataLoss);
+  vocabulary.Add("t", 2, {});
+  EXPECT_TRUE(CheckVocabulary(vocabulary, job).ok());
+}
+
 TEST(FieldSpecs, DescribesEachFeature) {
   const auto specs = FieldSpecs(Job(
       "data {} table_defaults { dim: 9 } table { name: 'u' dim: 4 } table { name: 't' dim: 4 } "
@@ -179,6 +383,34 @@ TEST(FieldSpecs, DescribesEachFeature) {
   EXPECT_EQ(specs[2].table, 0);
   EXPECT_EQ(specs[3].kind, FieldSpec::Kind::kSequence);
   EXPECT_EQ(specs[3].pooling, FieldSpec::Pooling::kSum);
+}
+
+TEST(FieldSpecs, DescribesHistoriesCrossesAndWeights) {
+  const auto specs = FieldSpecs(
+      Job("data {} table_defaults { dim: 9 } table { name: 't' dim: 4 } table { name: 'w' dim: 1 } "
+          "feature { name: 'h' table: 't' type: SEQUENCE sequence { pooling: HISTORY max_length: 7 "
+          "  target: 'x' } density: 2.5 } "
+          "feature { name: 'x' table: 't' type: CROSS of: 'a' of: 'b' } "
+          "feature { name: 'a' table: 't' } feature { name: 'b' table: 't' } "
+          "feature { name: 'n' type: NUMERIC numeric { vector_stddev: 0.5 } } "
+          "feature { name: 'a.linear' table: 'w' role: LINEAR } "
+          "feature { name: 'n.linear' type: NUMERIC role: LINEAR }"));
+  ASSERT_EQ(specs.size(), 7u);
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(specs[static_cast<std::size_t>(i)].field, i);
+  EXPECT_TRUE(specs[0].IsHistory());
+  EXPECT_EQ(specs[0].max_length, 7u);
+  EXPECT_EQ(specs[0].target, 1);
+  EXPECT_EQ(specs[0].density, 2.5);
+  EXPECT_EQ(specs[1].kind, FieldSpec::Kind::kCategorical);
+  EXPECT_EQ(specs[1].density, std::nullopt);
+  EXPECT_EQ(specs[1].target, -1);
+  EXPECT_EQ(specs[4].dim, 4u) << "tables of weights do not count";
+  EXPECT_EQ(specs[4].numeric_stddev, 0.5);
+  EXPECT_FALSE(specs[4].linear);
+  EXPECT_TRUE(specs[5].linear);
+  EXPECT_EQ(specs[5].dim, 1u);
+  EXPECT_TRUE(specs[6].linear);
+  EXPECT_EQ(specs[6].dim, 1u);
 }
 
 TEST(FieldSpecs, NumericVectorsFallBackToTheDefaultWidth) {
