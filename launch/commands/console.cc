@@ -29,7 +29,8 @@ std::string Count(double n) {
 std::string QualityText(const Quality& quality) {
   return StrCat(quality.auc.has_value() ? Format("AUC %.5f  ", *quality.auc)
                                         : std::string("one label only  "),
-                Format("log loss %.5f", quality.logloss));
+                Format("log loss %.5f", quality.logloss),
+                quality.gauc.has_value() ? Format("  gAUC %.5f", *quality.gauc) : std::string());
 }
 
 class Console : public JobObserver {
@@ -98,6 +99,9 @@ std::string ResultLine(const JobResult& result) {
   if (quality.has_value()) {
     if (quality->auc.has_value()) StrAppend(line, Format(" auc=%.6f", *quality->auc));
     StrAppend(line, Format(" logloss=%.6f", quality->logloss));
+    if (quality->gauc.has_value()) StrAppend(line, Format(" gauc=%.6f", *quality->gauc));
+    if (quality->pairwise.has_value())
+      StrAppend(line, Format(" pairwise=%.6f", *quality->pairwise));
   }
   StrAppend(line, Format(" rows_per_s=%.1f", result.rows_per_s));
   if (result.bayes_auc > 0) StrAppend(line, Format(" bayes_auc=%.6f", result.bayes_auc));

@@ -13,9 +13,9 @@ namespace cairn::launch {
 // time it is told.
 std::unique_ptr<JobObserver> MakeConsole();
 
-// "RESULT auc=.. logloss=.. rows_per_s=.. run_dir=.. checkpoint=..", with bayes_auc where it is
-// known; scripts rely on it. auc and logloss are of the test set, else of the validation set; left
-// out where there was neither.
+// "RESULT auc=.. logloss=.. rows_per_s=.. run_dir=.. checkpoint=..", with gauc and pairwise
+// behind logloss where data.group is set, and bayes_auc where it is known; scripts rely on it. auc
+// and logloss are of the test set, else of the validation set; left out where there was neither.
 std::string ResultLine(const JobResult& result);
 
 }  // namespace cairn::launch

@@ -38,6 +38,7 @@ constexpr Usage kUsage = {
 struct Scores {
   std::vector<float> logits;
   std::vector<std::uint8_t> labels;
+  std::vector<std::uint64_t> groups;
   ScoreCounts counts;
 };
 
@@ -49,6 +50,7 @@ Status Evaluate(proto::DataSplit split, std::span<const std::string> overrides, 
   const auto sink = [scores](const worker::Batch& batch, std::span<const float> logits) {
     scores->logits.insert(scores->logits.end(), logits.begin(), logits.end());
     for (const float label : batch.labels) scores->labels.push_back(label > 0.5f ? 1 : 0);
+    scores->groups.insert(scores->groups.end(), batch.groups.begin(), batch.groups.end());
     return OkStatus();
   };
   ASSIGN_OR_RETURN(scores->counts, scorer->Score(split, {}, sink));
@@ -78,12 +80,15 @@ int RunEval(int argc, char** argv) {
   std::string checkpoint;
   if (const Status status = Evaluate(split, overrides, &scores, &checkpoint); !status.ok())
     return ReportError(status);
-  const auto metrics = worker::ComputeMetrics(scores.logits, scores.labels);
+  const auto metrics = worker::ComputeMetrics(scores.logits, scores.labels, scores.groups);
   if (!metrics.ok()) return ReportError(metrics.status());
   std::printf("RESULT");
   if (metrics->auc.has_value()) std::printf(" auc=%.6f", *metrics->auc);
-  std::printf(" logloss=%.6f rows=%llu positives=%llu bad_rows=%llu checkpoint=%s\n",
-              metrics->logloss, static_cast<unsigned long long>(metrics->rows),
+  std::printf(" logloss=%.6f", metrics->logloss);
+  if (metrics->gauc.has_value()) std::printf(" gauc=%.6f", *metrics->gauc);
+  if (metrics->pairwise.has_value()) std::printf(" pairwise=%.6f", *metrics->pairwise);
+  std::printf(" rows=%llu positives=%llu bad_rows=%llu checkpoint=%s\n",
+              static_cast<unsigned long long>(metrics->rows),
               static_cast<unsigned long long>(metrics->positives),
               static_cast<unsigned long long>(scores.counts.bad_rows), checkpoint.c_str());
   return 0;

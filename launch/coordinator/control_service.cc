@@ -16,7 +16,7 @@
 namespace cairn::launch {
 namespace {
 
-// The scores of a lease are the largest message: 5 bytes for each of at most 262144 rows.
+// The scores of a lease are the largest message: 13 bytes for each of at most 262144 rows.
 constexpr int kMaxReceiveBytes = 8 << 20;
 
 class ControlService final : public proto::Control::Service {

@@ -40,15 +40,17 @@ CoordinatorOptions WithDefaults(CoordinatorOptions options) {
   return options;
 }
 
-std::optional<Quality> QualityOf(const proto::Metrics& metrics) {
+}  // namespace
+
+Quality QualityOf(const proto::Metrics& metrics) {
   Quality quality;
   quality.rows = metrics.rows();
   if (metrics.has_auc()) quality.auc = metrics.auc();
   quality.logloss = metrics.logloss();
+  if (metrics.has_gauc()) quality.gauc = metrics.gauc();
+  if (metrics.has_pairwise()) quality.pairwise = metrics.pairwise();
   return quality;
 }
-
-}  // namespace
 
 Result<std::unique_ptr<CoordinatorCore>> CoordinatorCore::Make(const proto::JobConfig& job,
                                                                const CoordinatorOptions& options) {

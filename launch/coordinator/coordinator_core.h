@@ -42,11 +42,14 @@ class Task;
 
 namespace cairn::launch {
 
-// Evaluation of a data set; `auc` is empty where all rows have one label.
+// Evaluation of a data set; `auc` is empty where all rows have one label, gauc and pairwise
+// (worker/metrics/group_metrics.h) without data.group or where no group has both labels.
 struct Quality {
   std::uint64_t rows = 0;
   std::optional<double> auc;
   double logloss = 0;
+  std::optional<double> gauc;
+  std::optional<double> pairwise;
 };
 
 struct JobProgress {

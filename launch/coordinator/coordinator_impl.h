@@ -23,6 +23,8 @@
 
 namespace cairn::launch {
 
+Quality QualityOf(const proto::Metrics& metrics);
+
 class CoordinatorImpl final : public CoordinatorCore {
  public:
   CoordinatorImpl(const proto::JobConfig& job, const CoordinatorOptions& options,

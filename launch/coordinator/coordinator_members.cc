@@ -227,8 +227,14 @@ Status CoordinatorImpl::TakeScores(const proto::CompleteTaskRequest& request, co
     return absl::InvalidArgumentError(StrCat("task ", request.task(), " has ", request.rows(),
                                              " rows but ", request.labels().size(), " labels"));
   }
+  const bool has_groups = !request.groups().empty();
+  if (request.rows() > 0 && has_groups == job_.data().group().empty()) {
+    return absl::InvalidArgumentError(StrCat("task ", request.task(), " has ",
+                                             has_groups ? "groups" : "no groups",
+                                             ", data.group is \"", job_.data().group(), "\""));
+  }
   return pass_->scores.Add(lease.window * job_.data().window_rows() + lease.begin, request.logits(),
-                           request.labels());
+                           request.labels(), request.groups());
 }
 
 void CoordinatorImpl::CountTrained(const proto::CompleteTaskRequest& request) {

@@ -25,6 +25,8 @@ proto::Metrics ToProto(const worker::BinaryMetrics& metrics) {
   out.set_positives(metrics.positives);
   if (metrics.auc) out.set_auc(*metrics.auc);
   out.set_logloss(metrics.logloss);
+  if (metrics.gauc) out.set_gauc(*metrics.gauc);
+  if (metrics.pairwise) out.set_pairwise(*metrics.pairwise);
   return out;
 }
 
@@ -285,10 +287,13 @@ Result<CoordinatorImpl::Next> CoordinatorImpl::Evaluate(proto::DataSplit split,
     return absl::InvalidArgumentError(StrCat(name, ": the files hold no row to evaluate on"));
   }
   ASSIGN_OR_RETURN(const worker::BinaryMetrics found,
-                   worker::ComputeMetrics(scores.logits, scores.labels), name);
+                   worker::ComputeMetrics(scores.logits, scores.labels, scores.groups), name);
   if (!found.auc) {
     LOG(WARNING) << name << ": all " << found.rows << " rows have the same label; the AUC is not "
                  << "defined";
+  }
+  if (!scores.groups.empty() && !found.gauc) {
+    LOG(WARNING) << name << ": no group of data.group has rows of both labels; gauc is not defined";
   }
   *metrics = ToProto(found);
   return Next::kGoOn;
@@ -310,11 +315,7 @@ EpochSummary CoordinatorImpl::CloseEpoch(const proto::Metrics* metrics) {
   record.set_seconds(std::max(0.0, state_.train_seconds() - earlier_seconds));
   if (metrics != nullptr) {
     *record.mutable_valid() = *metrics;
-    Quality quality;
-    quality.rows = metrics->rows();
-    if (metrics->has_auc()) quality.auc = metrics->auc();
-    quality.logloss = metrics->logloss();
-    summary.quality = quality;
+    summary.quality = QualityOf(*metrics);
   }
   if (record.seconds() > 0) {
     summary.rows_per_s = static_cast<double>(summary.rows) / record.seconds();

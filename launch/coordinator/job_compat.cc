@@ -50,6 +50,7 @@ proto::JobConfig Identity(const proto::JobConfig& job) {
   data.clear_bad_row();
   data.clear_max_bad_rows();
   data.clear_bayes_auc();
+  data.clear_group();
   for (proto::JoinConfig& join : *data.mutable_join()) join.clear_file();
   return identity;
 }

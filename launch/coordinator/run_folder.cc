@@ -48,6 +48,8 @@ class JsonLine {
 void AddMetrics(const proto::Metrics& metrics, std::string_view rows_name, JsonLine& line) {
   if (metrics.has_auc()) line.AddNumber("auc", metrics.auc());
   line.AddNumber("logloss", metrics.logloss());
+  if (metrics.has_gauc()) line.AddNumber("gauc", metrics.gauc());
+  if (metrics.has_pairwise()) line.AddNumber("pairwise", metrics.pairwise());
   line.Add(rows_name, metrics.rows());
 }
 

@@ -38,7 +38,8 @@ class RunLock {
 //    "learning_rate_scale":..,"auc":..,"logloss":..,"eval_rows":..,"best":true}
 //   {"event":"result","epochs":..,"best_epoch":..,"rows":..,"rows_per_s":..,"auc":..,"logloss":..,
 //    "test_rows":..}
-// A number that is not defined is left out. Epochs count from 0.
+// With data.group "gauc" and "pairwise" follow "logloss". A number that is not defined is left out.
+// Epochs count from 0.
 std::string MetricsJsonl(const proto::TrainState& state);
 
 // The AUC that the planted truth of synthetic data reaches: data.bayes_auc, or the line

@@ -9,11 +9,16 @@ namespace cairn::launch {
 
 double MonitoredValue(const proto::TrainConfig& config, const proto::Metrics& metrics) {
   const double auc = metrics.has_auc() ? metrics.auc() : 0.5;
+  const double gauc = metrics.has_gauc() ? metrics.gauc() : 0.5;
   switch (config.monitor()) {
     case proto::TrainConfig::LOGLOSS:
       return metrics.logloss();
     case proto::TrainConfig::AUC_MINUS_LOGLOSS:
       return auc - metrics.logloss();
+    case proto::TrainConfig::GAUC:
+      return gauc;
+    case proto::TrainConfig::GAUC_PLUS_AUC:
+      return gauc + auc;
     case proto::TrainConfig::AUC:
       break;
   }

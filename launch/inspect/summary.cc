@@ -68,8 +68,12 @@ std::string Progress(const proto::TrainState& state) {
 }
 
 std::string MetricsWords(const proto::Metrics& metrics) {
+  const std::string in_groups =
+      metrics.has_gauc()
+          ? StrCat(", gauc ", Fixed(metrics.gauc(), 5), ", pairwise ", Fixed(metrics.pairwise(), 5))
+          : "";
   return StrCat("auc ", Metric(metrics.has_auc(), metrics.auc(), 5), ", logloss ",
-                Metric(metrics.has_logloss(), metrics.logloss(), 5), ", ",
+                Metric(metrics.has_logloss(), metrics.logloss(), 5), in_groups, ", ",
                 CountOf(metrics.rows(), "row"));
 }
 
@@ -168,6 +172,8 @@ void WriteMetrics(const proto::Metrics& metrics, JsonWriter& json) {
   json.Key("positives").Uint(metrics.positives());
   if (metrics.has_auc()) json.Key("auc").Double(metrics.auc());
   if (metrics.has_logloss()) json.Key("logloss").Double(metrics.logloss());
+  if (metrics.has_gauc()) json.Key("gauc").Double(metrics.gauc());
+  if (metrics.has_pairwise()) json.Key("pairwise").Double(metrics.pairwise());
   json.EndObject();
 }
 
@@ -309,6 +315,8 @@ std::string SummaryCsv(const Summary& summary) {
   add("best_value", state.best_value());
   if (state.test().has_auc()) add("test_auc", state.test().auc());
   if (state.test().has_logloss()) add("test_logloss", state.test().logloss());
+  if (state.test().has_gauc()) add("test_gauc", state.test().gauc());
+  if (state.test().has_pairwise()) add("test_pairwise", state.test().pairwise());
   add("tables", manifest.table_size());
   add("table_rows", TotalRows(manifest));
   add("table_bytes", TotalTableBytes(manifest));

@@ -94,6 +94,8 @@ void WriteMetrics(const proto::Metrics& metrics, JsonWriter& json) {
   json.Key("rows").Uint(metrics.rows());
   if (metrics.has_auc()) json.Key("auc").Double(metrics.auc());
   if (metrics.has_logloss()) json.Key("logloss").Double(metrics.logloss());
+  if (metrics.has_gauc()) json.Key("gauc").Double(metrics.gauc());
+  if (metrics.has_pairwise()) json.Key("pairwise").Double(metrics.pairwise());
   json.EndObject();
 }
 

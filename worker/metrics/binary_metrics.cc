@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "glog/logging.h"
+#include "worker/metrics/group_metrics.h"
 
 namespace cairn::worker {
 namespace {
@@ -81,10 +82,15 @@ double LogLoss(std::span<const float> logits, std::span<const std::uint8_t> labe
 }
 
 Result<BinaryMetrics> ComputeMetrics(std::span<const float> logits,
-                                     std::span<const std::uint8_t> labels) {
+                                     std::span<const std::uint8_t> labels,
+                                     std::span<const std::uint64_t> groups) {
   if (logits.size() != labels.size()) {
     return absl::InvalidArgumentError(
         StrCat(logits.size(), " scores for ", labels.size(), " labels"));
+  }
+  if (!groups.empty() && groups.size() != labels.size()) {
+    return absl::InvalidArgumentError(
+        StrCat(groups.size(), " groups for ", labels.size(), " labels"));
   }
   const auto nan =
       std::find_if(logits.begin(), logits.end(), [](float z) { return std::isnan(z); });
@@ -98,6 +104,11 @@ Result<BinaryMetrics> ComputeMetrics(std::span<const float> logits,
       std::count_if(labels.begin(), labels.end(), [](std::uint8_t label) { return label != 0; }));
   metrics.auc = ExactAuc(logits, labels);
   metrics.logloss = LogLoss(logits, labels);
+  if (groups.empty()) return metrics;
+  if (const auto in_groups = ComputeGroupMetrics(logits, labels, groups)) {
+    metrics.gauc = in_groups->gauc;
+    metrics.pairwise = in_groups->pairwise;
+  }
   return metrics;
 }
 

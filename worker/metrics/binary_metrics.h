@@ -31,10 +31,15 @@ struct BinaryMetrics {
   std::uint64_t positives = 0;
   std::optional<double> auc;  // nothing unless both labels occur
   double logloss = 0;         // of natural logarithms; 0 without rows
+  // See group_metrics.h; nothing without groups, or if none has both labels.
+  std::optional<double> gauc;
+  std::optional<double> pairwise;
 };
 
-// InvalidArgument when the lengths differ or a logit is NaN (with its position).
+// `groups`: one for each row, or empty. InvalidArgument when the lengths differ or a logit is NaN
+// (with its position).
 Result<BinaryMetrics> ComputeMetrics(std::span<const float> logits,
-                                     std::span<const std::uint8_t> labels);
+                                     std::span<const std::uint8_t> labels,
+                                     std::span<const std::uint64_t> groups = {});
 
 }  // namespace cairn::worker

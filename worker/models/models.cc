@@ -6,10 +6,11 @@ namespace {
 
 constexpr ModelEntry kModels[] = {
     // keep sorted
-    {"dlf", &BuildDlf},
-    {"interformer", &BuildInterformer},
-    {"lr", &BuildLr},
-    {"mgdin", &BuildMgdin},
+    {"autoint", &BuildAutoint}, {"dcnv2", &BuildDcnv2},
+    {"deepfm", &BuildDeepfm},   {"din", &BuildDin},
+    {"dlf", &BuildDlf},         {"finalmlp", &BuildFinalmlp},
+    {"fm", &BuildFm},           {"interformer", &BuildInterformer},
+    {"lr", &BuildLr},           {"mgdin", &BuildMgdin},
 };
 
 }  // namespace

@@ -41,7 +41,7 @@ using StepPtr = std::unique_ptr<Step>;
 struct TaskSums {
   std::uint64_t rows = 0, steps = 0, bad_rows = 0, skipped_steps = 0;
   double loss = 0;
-  std::string logits, labels;
+  std::string logits, labels, groups;
 };
 
 // Scales all gradients so that their common L2 norm is at most `limit`. Returns the norm before.
@@ -281,6 +281,8 @@ class WorkerImpl : public Worker {
     const std::size_t n = step.batch.rows;
     sums_.logits.append(reinterpret_cast<const char*>(step.logits.data()), n * sizeof(float));
     for (std::size_t i = 0; i < n; ++i) sums_.labels.push_back(step.batch.labels[i] > 0.5f ? 1 : 0);
+    sums_.groups.append(reinterpret_cast<const char*>(step.batch.groups.data()),
+                        step.batch.groups.size() * sizeof(std::uint64_t));
   }
 
   Status Report(const Step& step) {
@@ -299,6 +301,7 @@ class WorkerImpl : public Worker {
     }
     done.set_logits(std::move(sums_.logits));
     done.set_labels(std::move(sums_.labels));
+    if (!sums_.groups.empty()) done.set_groups(std::move(sums_.groups));
     sums_ = {};
     return control_->CompleteTask(done);
   }

@@ -91,6 +91,40 @@ TEST(Coordinator, ReportsTheResultOfTheBestWeights) {
   EXPECT_THAT(*VerifyCheckpoint(folder.path()), SizeIs(0));
 }
 
+// Positives of 20 pairs stand above (80 % of them, or less) or level with their negatives.
+TEST(Coordinator, GroupsTravelWithScores) {
+  FakeData data;
+  data.has_groups = true;
+  data.auc_after_epochs = {60, 90, 80};
+  FakeCluster cluster(data, 2);
+  ScratchFolder folder;
+  proto::JobConfig config = FakeJob();
+  config.mutable_data()->set_group("user");
+  config.mutable_train()->set_monitor(proto::TrainConfig::GAUC_PLUS_AUC);
+  RunningJob job(&cluster, config, cluster.Options(folder.path()));
+  ASSERT_TRUE(job.WorkToEnd(3).ok()) << job.Wait();
+  ASSERT_TRUE(job.result().test.has_value());
+  EXPECT_DOUBLE_EQ(*job.result().test->gauc, 0.9);
+  EXPECT_DOUBLE_EQ(*job.result().test->pairwise, 0.8);
+  EXPECT_DOUBLE_EQ(*job.result().valid->gauc, 0.9);
+  EXPECT_EQ(job.result().best_epoch, 1u);
+  EXPECT_DOUBLE_EQ(StateOf(folder.path()).best_value(), 1.8);
+  EXPECT_THAT(ReadText(folder.path() + "/metrics.jsonl"),
+              HasSubstr("\"gauc\":0.9,\"pairwise\":0.8,\"test_rows\":40"));
+}
+
+TEST(Coordinator, ScoresWithoutTheirGroupsAreRefused) {
+  FakeCluster cluster(FakeData(), 1);
+  ScratchFolder folder;
+  proto::JobConfig config = FakeJob();
+  config.mutable_data()->set_group("user");
+  RunningJob job(&cluster, config, cluster.Options(folder.path()));
+  FakeWorker worker(&cluster, &job.core(), 0);
+  worker.RunToEnd();
+  EXPECT_THAT(std::string(worker.status().message()),
+              HasSubstr("has no groups, data.group is \"user\""));
+}
+
 TEST(Coordinator, StopsEarlyAndLowersTheRate) {
   FakeData data;
   data.train_rows = 8;

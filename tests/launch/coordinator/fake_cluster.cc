@@ -270,6 +270,10 @@ void FakeCluster::Score(const proto::Task& task, std::uint64_t end,
     const float logit = row < top ? 1.0f : -1.0f;
     request->mutable_logits()->append(reinterpret_cast<const char*>(&logit), sizeof logit);
     request->mutable_labels()->push_back(row < half ? 1 : 0);
+    const std::uint64_t group = row % half;
+    if (data_.has_groups) {
+      request->mutable_groups()->append(reinterpret_cast<const char*>(&group), sizeof group);
+    }
   }
   request->set_rows(end > task.begin() ? end - task.begin() : 0);
 }

@@ -74,6 +74,8 @@ struct FakeData {
   std::uint64_t eval_rows = 40;  // of the valid and of the test set; even
   // Hundredths of AUC that the weights of n complete epochs reach: [n - 1]; the last one goes on.
   std::vector<int> auc_after_epochs = {60, 70, 80};
+  // Rows r and r + eval_rows / 2 are of one group: a positive and a negative one.
+  bool has_groups = false;
   std::uint64_t bad_row_every = 0;  // row r is bad if r % bad_row_every == 0
   // Whether a worker sees that a full window is the last one, or only that the next one is empty.
   bool sees_end_of_full_window = true;

@@ -90,6 +90,18 @@ TEST(Schedule, WithoutAnEvaluationTheLatestEpochIsTheBest) {
   EXPECT_DOUBLE_EQ(state.learning_rate_scale(), 1);
 }
 
+TEST(Schedule, MonitorsOfGroups) {
+  proto::TrainConfig config;
+  proto::Metrics metrics = Measured(0.75, 0.5);
+  metrics.set_gauc(0.625);
+  config.set_monitor(proto::TrainConfig::GAUC);
+  EXPECT_EQ(MonitoredValue(config, metrics), 0.625);
+  config.set_monitor(proto::TrainConfig::GAUC_PLUS_AUC);
+  EXPECT_EQ(MonitoredValue(config, metrics), 1.375);
+  metrics.clear_gauc();
+  EXPECT_EQ(MonitoredValue(config, metrics), 1.25);
+}
+
 TEST(Schedule, PatienceZeroNeverStopsEarly) {
   proto::TrainConfig config;
   config.set_epochs(5);
