@@ -123,7 +123,7 @@ std::vector<std::uint8_t> GroupMask(const Windows& windows, std::uint32_t layer,
 std::vector<std::uint8_t> RandomMask(const Windows& windows, std::uint32_t active,
                                      std::uint64_t seed) {
   const std::uint32_t pairs = windows.count * windows.count;
-  const auto order = RandomOrder(pairs, seed, HashBytes(StrCat("mgdin.pairs.", windows.size), 0));
+  const auto order = RandomOrder(pairs, seed, HashBytes("mgdin.pairs", windows.size));
   std::vector<std::uint8_t> mask(pairs, 0);
   for (std::uint32_t i = 0; i < active; ++i) mask[order[i]] = 1;
   return mask;

@@ -15,6 +15,7 @@ constexpr ModelEntry kModels[] = {
     {"dlf", &BuildDlf},
     {"finalmlp", &BuildFinalmlp},
     {"fm", &BuildFm},
+    {"interformer", &BuildInterformer},
     {"lr", &BuildLr},
     {"mgdin", &BuildMgdin},
 };

@@ -173,19 +173,6 @@ TEST(Mgdin, RandomPairsAreThoseOfTheSeed) {
   ExpectAsReference("schedule: PAIR_RANDOM force_diagonal: true", OrDiagonal(random));
 }
 
-// With layer 1's weights fixed, other initial scores would be others' pairs: queries of layer 1
-// turned around reverse the order of the scores.
-TEST(Mgdin, InitialScoresAreThoseOfTheFirstLayer) {
-  const nn::Problem problem{.fields = Fields(), .rows = 9};
-  SmallModel model(Small(""), problem);
-  const std::vector<double> before = model.Score();
-  for (const char* part : {".query.weight", ".key.weight"})  // (-Q)(-K)^T = Q K^T
-    for (double& v : model.Values(StrCat("branch2.layer1", part))) v = -v;
-  EXPECT_THAT(model.Score(), Pointwise(DoubleNear(1e-12), before));
-  for (double& v : model.Values("branch2.layer1.key.weight")) v = -v;
-  EXPECT_THAT(model.Score(), Not(Pointwise(DoubleNear(1e-6), before)));
-}
-
 TEST(Mgdin, OneLayerSeesAllPairsWhateverTheSchedule) {
   const nn::Problem problem{.fields = Fields(), .rows = 9};
   SmallModel all(Small("layers: 1 schedule: ALL"), problem);
@@ -363,10 +350,10 @@ TEST(MgdinGroups, RandomMasksDifferBetweenSeedsAndBranches) {
   EXPECT_NE(mgdin::RandomMask(one, 12, 1), mgdin::RandomMask(two, 12, 1));
 }
 
-TEST(MgdinGroups, WindowsOfEqualRankOrderDoNotChangeOtherBranches) {
+TEST(MgdinGroups, EqualDensitiesKeepTheOrderOfTheJob) {
   const nn::Problem problem{.fields = DenseFields({1, 1, 1, 1}, 4, 2), .rows = 3};
   SmallModel file(Small("order: FILE"), problem), density(Small(""), problem);
-  EXPECT_EQ(file.Score(), density.Score());  // equal densities stay in job order
+  EXPECT_EQ(file.Score(), density.Score());
 }
 
 // ----------------------------------------------------------------------------------------- errors
