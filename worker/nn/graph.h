@@ -9,7 +9,7 @@
 // the order of builder.layout(), and come from the servers each step; gradients leave the same way.
 //
 // Loss: mean over the rows of the binary cross-entropy of the logit z and the label y in {0, 1},
-//   max(z, 0) - z*y + log(1 + exp(-|z|)).                                   (models.md 1.1)
+//   max(z, 0) - z*y + log(1 + exp(-|z|)).
 //
 // How it runs: ops between two batch reductions (BatchNorm) form a stage. Inside a stage the batch
 // is cut into blocks of rows, blocks are dealt to the threads of the pool in fixed ranges, and a

@@ -1,7 +1,8 @@
 // Attention against what the arithmetic of one core allows, and training steps of InterFormer on
 // batches of the public data sets' shapes.
 //
-//   bench_nn [--seconds=1] [--threads=1] [--rows=480] [--layers=2] [--block_rows=0]
+//   bench_nn [--seconds=1] [--attention=true] [--threads=1] [--rows=480] [--layers=2]
+//   [--block_rows=0]
 //
 // The limit counts multiply-adds only: 2 T^2 d forward (scores, values) and 5 T^2 d backward
 // (scores again, values, A', Q', K'), not the exponentials. Times are of the processor, the best of
@@ -25,6 +26,7 @@
 #include "worker/nn/kernels/kernels.h"
 
 DEFINE_double(seconds, 1, "measure each for about this long");
+DEFINE_bool(attention, true, "measure attention by itself too");
 DEFINE_int32(threads, 1, "compute threads of the training steps");
 DEFINE_int32(rows, 480, "rows of a training step");
 DEFINE_int32(layers, 2, "of InterFormer");
@@ -156,9 +158,11 @@ void Run() {
   ThreadPool pool(1);
   const double peak = MeasurePeak(pool).per_cpu_second;
   std::printf("peak of one thread: %.1f Gflop/s\n", peak / 1e9);
-  MeasureAttention(54, 32, 2, peak);
-  MeasureAttention(104, 64, 4, peak);
-  MeasureAttention(104, 64, 1, peak);
+  if (FLAGS_attention) {
+    MeasureAttention(54, 32, 2, peak);
+    MeasureAttention(104, 64, 4, peak);
+    MeasureAttention(104, 64, 1, peak);
+  }
   MeasureInterformer({"TaobaoAds", 3, 17, 32, 50, 2});
   MeasureInterformer({"AmazonElectronics", 2, 2, 64, 100, 4});
 }

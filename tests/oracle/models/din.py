@@ -12,7 +12,8 @@ from nn import masked_softmax
 def target_of(inputs, net, history, rows):
     if history.target >= 0:
         return inputs.vector(net, inputs.fields[history.target])
-    return net.parameter('query.' + history.name, 1, history.dim, init=('normal', 1e-4), is_weight=False).expand(rows, -1)
+    learned = net.parameter('query.' + history.name, 1, history.dim, init=('normal', 1e-4), is_weight=False)
+    return learned.expand(rows, -1)
 
 
 def logit(config, inputs, net):

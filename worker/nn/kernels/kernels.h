@@ -47,7 +47,8 @@ struct LayerNormArgs {
   T* statistics = nullptr;
   bool statistics_known = false;
 };
-// models.md 2.2.
+// With xhat = (x - mean) r and u = dy gamma: dx = r (u - mean(u) - xhat mean(u xhat)), dgamma = sum
+// of dy xhat, dbeta = sum of dy.
 template <typename T>
 struct LayerNormGradientArgs {
   std::size_t panels = 0, tokens = 0, dim = 0;

@@ -1,4 +1,4 @@
-// LayerNorm, and the per-feature passes of BatchNorm. Equations: models.md 2.2 and 2.3.
+// LayerNorm, and the per-feature passes of BatchNorm.
 #pragma once
 
 #include "worker/nn/kernels/kernels.h"

@@ -20,7 +20,7 @@ struct MixShape {
   std::size_t tokens = 1;  // each with a product of its own, with the same weights
 };
 
-// models.md 2.1: dX = dY W^T, dW += X^T dY, db += column sums of dY.
+// dX = dY W^T, dW += X^T dY, db += column sums of dY.
 template <typename T>
 class MixOp final : public Op<T> {
  public:

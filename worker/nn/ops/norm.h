@@ -1,4 +1,4 @@
-// Normalisation. Equations: models.md 1.2, 2.2, 2.3.
+// Normalisation: LayerNorm (Ba et al. 2016), BatchNorm (Ioffe, Szegedy 2015).
 #pragma once
 
 #include <optional>
