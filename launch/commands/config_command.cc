@@ -9,6 +9,7 @@
 #include "launch/commands/flags.h"
 #include "proto/config.pb.h"
 #include "worker/data/readers.h"
+#include "worker/train/model_runner.h"
 
 namespace cairn::launch {
 namespace {
@@ -49,6 +50,7 @@ int RunConfig(int argc, char** argv) {
   if (!job.ok()) return ReportError(job.status());
   const auto reader = worker::FindReader(job->data().format());
   if (!reader.ok()) return ReportError(reader.status());
+  if (const Status status = worker::CheckModel(*job); !status.ok()) return ReportError(status);
   if (verb == "print") {
     std::cout << PrintJob(*job);
   } else {

@@ -37,6 +37,8 @@ class Console : public JobObserver {
  public:
   Console() : terminal_(isatty(STDERR_FILENO) == 1) {}
 
+  void OnCounted(std::string_view text) override { Line(std::string(text)); }
+
   void OnStart(std::string_view resumed_from) override {
     if (!resumed_from.empty()) Line(StrCat("going on from ", resumed_from));
   }

@@ -14,7 +14,7 @@
 #include "launch/commands/signals.h"
 #include "launch/coordinator/control_service.h"
 #include "launch/coordinator/grpc_ps_admin.h"
-#include "launch/local/local_job.h"
+#include "launch/local/prepare_job.h"
 #include "proto/config.pb.h"
 
 DECLARE_int32(ps);
@@ -47,10 +47,10 @@ constexpr Usage kUsage = {
 // How long a finished job waits for its workers to hear of it.
 constexpr std::uint32_t kGoodbyeMs = 15000;
 
-Status RunCore(const proto::JobConfig& job, StopSignals* signals, JobResult* result) {
-  RETURN_IF_ERROR(CheckData(job));
+Status RunCore(proto::JobConfig job, StopSignals* signals, JobResult* result) {
   const std::unique_ptr<JobObserver> console = MakeConsole();
   CoordinatorOptions options;
+  RETURN_IF_ERROR(PrepareJob(FLAGS_run_dir, console.get(), &job, &options.vocabulary));
   options.run_dir = FLAGS_run_dir;
   options.ps_count = static_cast<std::uint32_t>(FLAGS_ps);
   options.worker_count = static_cast<std::uint32_t>(FLAGS_workers);

@@ -14,6 +14,7 @@
 #include "ps/server/ps_core.h"
 #include "worker/client/grpc_job_control.h"
 #include "worker/client/grpc_ps_client.h"
+#include "worker/features/vocabulary.h"
 #include "worker/train/worker.h"
 
 DEFINE_string(coordinator, "", "ADDRESS: host:port or unix:PATH of the coordinator");
@@ -51,6 +52,12 @@ Status Work(const proto::JoinWorkerReply& joined, worker::GrpcJobControl* contro
   options.worker = servers.worker;
   options.incarnation = joined.incarnation();
   options.threads = ComputeThreads(job);
+  if (worker::NeedsVocabulary(job)) {
+    std::string bytes;
+    RETURN_IF_ERROR(control->FetchVocabulary(&bytes));
+    ASSIGN_OR_RETURN(worker::Vocabulary vocabulary, worker::Vocabulary::Parse(bytes));
+    options.vocabulary = std::make_shared<worker::Vocabulary>(std::move(vocabulary));
+  }
   options.prefetch_batches =
       job.train().has_prefetch_batches() ? static_cast<int>(job.train().prefetch_batches()) : 1;
   ASSIGN_OR_RETURN(const std::unique_ptr<worker::Worker> worker,

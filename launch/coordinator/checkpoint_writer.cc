@@ -102,6 +102,17 @@ Status CheckpointWriter::AddShard(std::uint32_t ps, const proto::SnapshotReply& 
   return OkStatus();
 }
 
+Status CheckpointWriter::AddFile(std::string_view name, const std::string& source,
+                                 const std::string& xxh3) {
+  ASSIGN_OR_RETURN(const std::string found, ChecksumOfFile(source));
+  if (found != xxh3) {
+    return absl::DataLossError(
+        StrCat(source, " was altered: its checksum is ", found, ", it was ", xxh3));
+  }
+  added_.emplace_back(name, xxh3);
+  return HardLinkOrCopy(source, JoinPath(temporary_, name));
+}
+
 Status CheckpointWriter::Seal(const proto::JobConfig& job, const proto::TrainState& state,
                               std::span<const proto::SnapshotReply> shards,
                               std::int64_t created_unix_s, std::string_view program) {
@@ -122,6 +133,14 @@ Status CheckpointWriter::Seal(const proto::JobConfig& job, const proto::TrainSta
   job_entry.set_path(std::string(kJobFile));
   job_entry.set_bytes(job_text.size());
   job_entry.set_xxh3(ChecksumOfBytes(job_text));
+
+  for (const auto& [name, xxh3] : added_) {
+    ASSIGN_OR_RETURN(const std::uint64_t bytes, FileSize(JoinPath(temporary_, name)));
+    proto::FileEntry& entry = *manifest.add_file();
+    entry.set_path(name);
+    entry.set_bytes(bytes);
+    entry.set_xxh3(xxh3);
+  }
 
   for (std::size_t ps = 0; ps < shards.size(); ++ps) {
     const proto::SnapshotReply& reply = shards[ps];

@@ -2,6 +2,7 @@
 //
 //   Begin          makes <checkpoints>/.tmp-<name>/
 //   ShardFolder    each server writes its part there, at the same time
+//   AddFile        links further files that do not change into it
 //   Seal           job.textproto, then MANIFEST.textproto with sizes and checksums; all synced
 //   Publish        renames the folder to <checkpoints>/<name> and syncs <checkpoints>
 // then MovePointer(LATEST), MovePointer(BEST) and PruneCheckpoints of this header.
@@ -14,6 +15,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "common/base/status.h"
 
@@ -34,6 +37,10 @@ class CheckpointWriter {
   // Absolute if the checkpoints folder is. Not made: the server makes it.
   std::string ShardFolder(std::uint32_t ps) const;
 
+  // `name` becomes another name of the file `source` (a copy where that cannot be), whose checksum
+  // is known. DataLoss if it has another one by now.
+  Status AddFile(std::string_view name, const std::string& source, const std::string& xxh3);
+
   // `shards`: the replies of servers 0, 1, 2, ... FailedPrecondition when servers disagree
   // with each other on dense tensors or with the job on tables.
   Status Seal(const proto::JobConfig& job, const proto::TrainState& state,
@@ -49,7 +56,8 @@ class CheckpointWriter {
 
   std::string checkpoints_folder_;
   std::string name_;
-  std::string temporary_;  // path
+  std::string temporary_;                                   // path
+  std::vector<std::pair<std::string, std::string>> added_;  // name, checksum
 };
 
 // "step-000000001234" and the suffix (kFinalSuffix or nothing); numbered where that name is taken.

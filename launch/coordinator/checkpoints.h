@@ -6,6 +6,7 @@
 //     step-000000001234[-...]/    a complete checkpoint; names sort by age
 //       MANIFEST.textproto        sealed: last line "# xxh3-128 <hex of all bytes before it>"
 //       job.textproto             the effective job
+//       vocabulary                where a feature has a min_count: worker/features/vocabulary.h
 //       ps-0000/ ...              one folder per parameter server
 //     .tmp-*                      being written, or left by a run that died; never read
 //
@@ -31,6 +32,7 @@ namespace cairn::launch {
 inline constexpr std::string_view kCheckpointsFolder = "checkpoints";
 using ps::kManifestFile;
 inline constexpr std::string_view kJobFile = "job.textproto";
+inline constexpr std::string_view kVocabularyFile = "vocabulary";
 inline constexpr std::string_view kLatestFile = "LATEST";
 inline constexpr std::string_view kBestFile = "BEST";
 inline constexpr std::string_view kTemporaryPrefix = ".tmp-";

@@ -32,6 +32,10 @@ class ControlService final : public proto::Control::Service {
                           proto::JoinWorkerReply* reply) override {
     return ToGrpc(core_->JoinWorker(*request, join_wait_ms_, reply));
   }
+  grpc::Status ReadVocabulary(grpc::ServerContext*, const proto::ReadVocabularyRequest* request,
+                              proto::ReadVocabularyReply* reply) override {
+    return ToGrpc(core_->ReadVocabulary(*request, reply));
+  }
   grpc::Status AcquireTask(grpc::ServerContext*, const proto::AcquireTaskRequest* request,
                            proto::Task* task) override {
     return ToGrpc(core_->AcquireTask(*request, task));

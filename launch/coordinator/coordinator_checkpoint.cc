@@ -84,6 +84,10 @@ Status CoordinatorImpl::WriteCheckpointFiles(const std::string& name, bool is_be
   RETURN_IF_ERROR(OnAllServers([&](std::size_t ps, PsAdmin& admin) {
     return admin.Snapshot(writer.ShardFolder(static_cast<std::uint32_t>(ps)), &shards[ps]);
   }));
+  if (!options_.vocabulary.empty()) {
+    RETURN_IF_ERROR(
+        writer.AddFile(kVocabularyFile, JoinPath(run_folder_, kVocabularyFile), vocabulary_xxh3_));
+  }
   RETURN_IF_ERROR(
       writer.Seal(job_, state, shards, UnixSeconds(),
                   options_.program.empty() ? "cairn " CAIRN_VERSION : options_.program));

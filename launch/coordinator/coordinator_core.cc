@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "common/io/checksum.h"
 #include "common/io/file.h"
 #include "glog/logging.h"
 #include "google/protobuf/text_format.h"
@@ -74,6 +75,7 @@ CoordinatorImpl::CoordinatorImpl(const proto::JobConfig& job, const CoordinatorO
       lock_(std::move(lock)),
       job_epoch_(UnixMicroseconds()),
       job_text_(Print(job)),
+      vocabulary_xxh3_(ChecksumOfBytes(options.vocabulary)),
       servers_(options.ps_count) {
   for (std::size_t i = 0; i < options.ps.size(); ++i) {
     servers_[i].admin = options.ps[i];
@@ -113,6 +115,10 @@ Status CoordinatorImpl::Load() {
     if (!state_.best_checkpoint().empty()) {
       RETURN_IF_ERROR(MovePointer(checkpoints_folder_, kBestFile, state_.best_checkpoint()));
     }
+  }
+  if (!options_.vocabulary.empty()) {
+    RETURN_IF_ERROR(
+        WriteFileAtomically(JoinPath(run_folder_, kVocabularyFile), options_.vocabulary));
   }
   return WriteFileAtomically(JoinPath(run_folder_, kJobFile), job_text_);
 }

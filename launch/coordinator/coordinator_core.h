@@ -37,6 +37,8 @@ class JoinPsReply;
 class JoinPsRequest;
 class JoinWorkerReply;
 class JoinWorkerRequest;
+class ReadVocabularyReply;
+class ReadVocabularyRequest;
 class Task;
 }  // namespace cairn::proto
 
@@ -77,6 +79,8 @@ struct EpochSummary {
 class JobObserver {
  public:
   virtual ~JobObserver() = default;
+  // Before the job starts: a line about what was counted in its training files.
+  virtual void OnCounted(std::string_view /*text*/) {}
   virtual void OnStart(std::string_view resumed_from) = 0;  // a checkpoint's path; empty: fresh
   virtual void OnProgress(const JobProgress& progress) = 0;
   virtual void OnEpoch(const EpochSummary& epoch) = 0;
@@ -98,6 +102,9 @@ struct CoordinatorOptions {
   std::function<double()> clock_s;
   JobObserver* observer = nullptr;  // outlives the core
   double progress_every_s = 10;
+  // Content of the file of frequent values (worker/features/vocabulary.h), kept in the run
+  // directory and in every checkpoint; empty: the job has none.
+  std::string vocabulary = {};
   std::string program = {};  // name and version, for manifests; empty: this program's
 
   double silent_s = 10;        // a worker that has not called for so long is named in the log,
@@ -144,6 +151,10 @@ class CoordinatorCore {
   // missing. A worker number that joins again takes over from its earlier incarnation.
   virtual Status JoinWorker(const proto::JoinWorkerRequest& request, std::uint32_t wait_ms,
                             proto::JoinWorkerReply* reply) = 0;
+
+  // A piece of options.vocabulary; nothing behind its end. NotFound if the job has none.
+  virtual Status ReadVocabulary(const proto::ReadVocabularyRequest& request,
+                                proto::ReadVocabularyReply* reply) const = 0;
 
   // As worker::JobControl; AcquireTask waits at most 10 s. Aborted for an incarnation that is not
   // the worker's latest, or was given up as lost.

@@ -38,6 +38,8 @@ class CoordinatorImpl final : public CoordinatorCore {
   Status JoinPs(const proto::JoinPsRequest& request, proto::JoinPsReply* reply) override;
   Status JoinWorker(const proto::JoinWorkerRequest& request, std::uint32_t wait_ms,
                     proto::JoinWorkerReply* reply) override;
+  Status ReadVocabulary(const proto::ReadVocabularyRequest& request,
+                        proto::ReadVocabularyReply* reply) const override;
   Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) override;
   Status CompleteTask(const proto::CompleteTaskRequest& request) override;
   void ReportFailure(std::string_view who, const Status& status) override;
@@ -145,6 +147,7 @@ class CoordinatorImpl final : public CoordinatorCore {
   const RunLock lock_;
   const std::uint64_t job_epoch_;  // distinguishes this run of the job from others
   const std::string job_text_;
+  const std::string vocabulary_xxh3_;
   bool was_finished_ = false;  // constant after Load
   std::string resume_from_;    // path; constant after Load
 

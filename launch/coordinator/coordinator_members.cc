@@ -12,6 +12,7 @@ namespace {
 
 // Of AcquireTask, whatever the request says.
 constexpr std::uint32_t kLongestWaitMs = 10'000;
+constexpr std::size_t kVocabularyPieceBytes = 2 << 20;
 
 }  // namespace
 
@@ -115,6 +116,17 @@ Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std:
   reply->set_job_epoch(job_epoch_);
   reply->set_incarnation(worker.incarnation);
   Changed();
+  return OkStatus();
+}
+
+Status CoordinatorImpl::ReadVocabulary(const proto::ReadVocabularyRequest& request,
+                                       proto::ReadVocabularyReply* reply) const {
+  const std::string& all = options_.vocabulary;
+  if (all.empty()) return absl::NotFoundError("the job has no vocabulary");
+  const std::size_t begin = std::min<std::size_t>(request.offset(), all.size());
+  reply->set_bytes(all.substr(begin, kVocabularyPieceBytes));
+  reply->set_total_bytes(all.size());
+  reply->set_xxh3(vocabulary_xxh3_);
   return OkStatus();
 }
 

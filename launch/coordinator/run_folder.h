@@ -2,6 +2,7 @@
 //
 //   RUNNING            held locked by the process that runs the job; its first line names it
 //   job.textproto      the effective job
+//   vocabulary         where a feature has a min_count: worker/features/vocabulary.h
 //   metrics.jsonl      one line per finished epoch, and one for the result
 //   checkpoints/       see checkpoints.h
 #pragma once

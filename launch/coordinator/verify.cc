@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <set>
@@ -65,15 +66,21 @@ bool VerifyFile(const std::string& checkpoint, const proto::FileEntry& file, Rep
 void VerifyFiles(const std::string& checkpoint, const proto::CheckpointManifest& manifest,
                  Report& report) {
   std::set<std::string> listed = {std::string(kManifestFile)};
+  bool needs_vocabulary = false;
   for (const proto::FileEntry& file : manifest.file()) {
     listed.insert(file.path());
     if (VerifyFile(checkpoint, file, report) && file.path() == kJobFile) {
       proto::JobConfig job;
       const Status status = ReadCheckpointJob(checkpoint, &job);
       if (!status.ok()) report.Add(kJobFile, status.message());
+      needs_vocabulary = std::any_of(job.feature().begin(), job.feature().end(),
+                                     [](const auto& f) { return f.min_count() > 1; });
     }
   }
   if (listed.count(std::string(kJobFile)) == 0) report.Add(kJobFile, "not in the manifest");
+  if (needs_vocabulary && listed.count(std::string(kVocabularyFile)) == 0) {
+    report.Add(kVocabularyFile, "not in the manifest, but a feature has a min_count");
+  }
   const auto found = ListFolder(checkpoint, ListMode::kAllFiles);
   if (!found.ok()) return report.Add(".", found.status().message());
   for (const std::string& path : *found) {

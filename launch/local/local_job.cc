@@ -8,10 +8,11 @@
 
 #include "launch/local/local_control.h"
 #include "launch/local/local_ps_client.h"
+#include "launch/local/prepare_job.h"
 #include "proto/config.pb.h"
 #include "proto/control.pb.h"
 #include "ps/server/ps_core.h"
-#include "worker/data/dataset.h"
+#include "worker/features/vocabulary.h"
 #include "worker/train/worker.h"
 
 namespace cairn::launch {
@@ -24,9 +25,14 @@ class LocalJobImpl : public LocalJob {
   LocalJobImpl(const proto::JobConfig& job, std::unique_ptr<ps::PsCore> server)
       : job_(job), server_(std::move(server)), admin_(MakeLocalPsAdmin(server_.get())) {}
 
-  Status Init(const std::string& run_dir, JobObserver* observer) {
+  Status Init(const std::string& run_dir, const std::string& vocabulary, JobObserver* observer) {
+    if (!vocabulary.empty()) {
+      ASSIGN_OR_RETURN(worker::Vocabulary parsed, worker::Vocabulary::Parse(vocabulary));
+      vocabulary_ = std::make_shared<worker::Vocabulary>(std::move(parsed));
+    }
     CoordinatorOptions options;
     options.run_dir = run_dir;
+    options.vocabulary = vocabulary;
     options.ps = {admin_.get()};
     options.observer = observer;
     options.progress_every_s = job_.train().progress_every_s();
@@ -58,6 +64,7 @@ class LocalJobImpl : public LocalJob {
     worker::WorkerOptions options;
     options.incarnation = joined.incarnation();
     options.threads = ComputeThreads(job_);
+    options.vocabulary = vocabulary_;
     options.prefetch_batches =
         job_.train().has_prefetch_batches() ? static_cast<int>(job_.train().prefetch_batches()) : 0;
     ASSIGN_OR_RETURN(const std::unique_ptr<worker::Worker> worker,
@@ -66,6 +73,7 @@ class LocalJobImpl : public LocalJob {
   }
 
   const proto::JobConfig job_;
+  std::shared_ptr<const worker::Vocabulary> vocabulary_;  // null if the job needs none
   const std::unique_ptr<ps::PsCore> server_;
   const std::unique_ptr<PsAdmin> admin_;
   std::unique_ptr<CoordinatorCore> coordinator_;
@@ -78,12 +86,14 @@ class LocalJobImpl : public LocalJob {
 Result<std::unique_ptr<LocalJob>> LocalJob::Make(const proto::JobConfig& job,
                                                  const std::string& run_dir,
                                                  JobObserver* observer) {
-  RETURN_IF_ERROR(CheckData(job));
+  proto::JobConfig prepared = job;
+  std::string vocabulary;
+  RETURN_IF_ERROR(PrepareJob(run_dir, observer, &prepared, &vocabulary));
   ps::PsOptions options;
   options.folder = StrCat(run_dir, "/ps/0000");
-  ASSIGN_OR_RETURN(std::unique_ptr<ps::PsCore> server, ps::PsCore::Make(job, options));
-  auto local = std::make_unique<LocalJobImpl>(job, std::move(server));
-  RETURN_IF_ERROR(local->Init(run_dir, observer));
+  ASSIGN_OR_RETURN(std::unique_ptr<ps::PsCore> server, ps::PsCore::Make(prepared, options));
+  auto local = std::make_unique<LocalJobImpl>(prepared, std::move(server));
+  RETURN_IF_ERROR(local->Init(run_dir, vocabulary, observer));
   return local;
 }
 
@@ -92,17 +102,6 @@ int ComputeThreads(const proto::JobConfig& job) {
   cpu_set_t cores;
   if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
   return std::max(1u, std::thread::hardware_concurrency());
-}
-
-Status CheckData(const proto::JobConfig& job) {
-  for (const proto::DataSplit split : {proto::TRAIN, proto::VALID, proto::TEST}) {
-    const int patterns = split == proto::TRAIN   ? job.data().train_size()
-                         : split == proto::VALID ? job.data().valid_size()
-                                                 : job.data().test_size();
-    if (patterns == 0) continue;
-    RETURN_IF_ERROR(worker::Dataset::Make(job, split).status());
-  }
-  return OkStatus();
 }
 
 }  // namespace cairn::launch

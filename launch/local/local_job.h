@@ -17,9 +17,9 @@ namespace cairn::launch {
 
 class LocalJob {
  public:
-  // `job` is effective. Checks that the data has what the job needs, makes `run_dir`, looks for a
-  // checkpoint to go on from. Errors as CoordinatorCore::Make, worker::Worker::Make and
-  // worker::Dataset::Make. `observer` may be null; it outlives the job.
+  // `job` is effective. Prepares it (prepare_job.h), makes `run_dir`, looks for a checkpoint to go
+  // on from. Errors as PrepareJob, CoordinatorCore::Make and worker::Worker::Make. `observer` may
+  // be null; it outlives the job.
   static Result<std::unique_ptr<LocalJob>> Make(const proto::JobConfig& job,
                                                 const std::string& run_dir, JobObserver* observer);
   virtual ~LocalJob() = default;
@@ -32,9 +32,5 @@ class LocalJob {
 
 // Compute threads of a process: train.threads, or the cores that it may use.
 int ComputeThreads(const proto::JobConfig& job);
-
-// Opens every split of the job's data and checks its columns, so that mistakes show before anything
-// starts.
-Status CheckData(const proto::JobConfig& job);
 
 }  // namespace cairn::launch

@@ -210,7 +210,7 @@ Status LocalPsClient::Push(const worker::PushRequest& request) {
           {table, split.Keys(s), parts[t].rows.data() + split.begin[s] * dims_[table]});
     }
     const std::vector<ps::DenseChunkUpdate> dense = Updates(s, request.dense);
-    if (updates.empty() && dense.empty()) continue;
+    // Also with nothing for this server: tables with l2_rows: ALL step with every push.
     RETURN_IF_ERROR(
         At(s, servers_[s]->Push(updates, dense, ps::PushId{}, request.learning_rate_scale)));
   }

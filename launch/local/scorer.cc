@@ -15,6 +15,7 @@
 #include "proto/control.pb.h"
 #include "proto/ps_service.pb.h"
 #include "ps/server/ps_core.h"
+#include "worker/features/vocabulary.h"
 #include "worker/train/model_runner.h"
 
 namespace cairn::launch {
@@ -52,6 +53,7 @@ class ScorerImpl : public Scorer {
     RETURN_IF_ERROR(ReadCheckpointJob(checkpoint_, &stored));
     ASSIGN_OR_RETURN(job_,
                      LoadJobText(PrintJob(stored), JoinPath(checkpoint_, kJobFile), overrides));
+    RETURN_IF_ERROR(LoadVocabulary());
     ASSIGN_OR_RETURN(scratch_, ScratchFolder::Make(checkpoint_));
     ps::PsOptions options;
     options.folder = scratch_->path();
@@ -71,6 +73,7 @@ class ScorerImpl : public Scorer {
   Result<ScoreCounts> Score(
       proto::DataSplit split, worker::DatasetOptions options,
       const std::function<Status(const worker::Batch&, std::span<const float>)>& sink) override {
+    options.vocabulary = vocabulary_;
     ASSIGN_OR_RETURN(const std::unique_ptr<worker::Dataset> data,
                      worker::Dataset::Make(job_, split, options));
     ScoreCounts counts;
@@ -83,6 +86,16 @@ class ScorerImpl : public Scorer {
   }
 
  private:
+  Status LoadVocabulary() {
+    if (!worker::NeedsVocabulary(job_)) return OkStatus();
+    const std::string path = JoinPath(checkpoint_, kVocabularyFile);
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+    ASSIGN_OR_RETURN(worker::Vocabulary vocabulary, worker::Vocabulary::Parse(bytes), path);
+    RETURN_IF_ERROR(worker::CheckVocabulary(vocabulary, job_), path);
+    vocabulary_ = std::make_shared<worker::Vocabulary>(std::move(vocabulary));
+    return OkStatus();
+  }
+
   Status ScoreBatch(worker::Dataset* data, std::uint64_t begin,
                     const std::function<Status(const worker::Batch&, std::span<const float>)>& sink,
                     ScoreCounts* counts) {
@@ -100,7 +113,8 @@ class ScorerImpl : public Scorer {
 
   std::string checkpoint_;
   proto::JobConfig job_;
-  std::unique_ptr<ScratchFolder> scratch_;  // outlives the server
+  std::shared_ptr<const worker::Vocabulary> vocabulary_;  // null if the job needs none
+  std::unique_ptr<ScratchFolder> scratch_;                // outlives the server
   std::unique_ptr<ps::PsCore> server_;
   std::unique_ptr<worker::PsClient> client_;
   std::unique_ptr<worker::ModelRunner> model_;

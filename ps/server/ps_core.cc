@@ -112,6 +112,9 @@ class PsCoreImpl : public PsCore {
   // Groups the keys of one table's part of a request.
   Status GroupKeys(std::uint32_t table, std::span<const std::uint64_t> keys, KeyGroups* groups)
       REQUIRES_SHARED(state_lock_);
+  // Tables whose rows take part in every push, and that this push does not name.
+  void StepUnnamedTables(std::span<const RowsUpdate> named, float learning_rate_scale,
+                         std::uint64_t step) REQUIRES_SHARED(state_lock_);
   Status CheckPush(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
                    double learning_rate_scale, std::vector<KeyGroups>* groups)
       REQUIRES_SHARED(state_lock_);
@@ -222,10 +225,21 @@ Status PsCoreImpl::Push(std::span<const RowsUpdate> tables, std::span<const Dens
   for (std::size_t i = 0; i < tables.size(); ++i) {
     model_.tables[tables[i].table]->Push((*groups)[i], tables[i].gradients, scale, step);
   }
+  StepUnnamedTables(tables, scale, step);
   model_.dense->Apply(dense, scale, step);
   entry->Commit();
   pushes_.fetch_add(1, std::memory_order_relaxed);
   return OkStatus();
+}
+
+void PsCoreImpl::StepUnnamedTables(std::span<const RowsUpdate> named, float learning_rate_scale,
+                                   std::uint64_t step) {
+  for (std::size_t t = 0; t < model_.tables.size(); ++t) {
+    if (!model_.tables[t]->updates_all_rows()) continue;
+    const bool is_named = std::any_of(named.begin(), named.end(),
+                                      [t](const RowsUpdate& update) { return update.table == t; });
+    if (!is_named) model_.tables[t]->Push(KeyGroups(), nullptr, learning_rate_scale, step);
+  }
 }
 
 Status PsCoreImpl::RegisterDense(std::span<const DenseTensorSpec> layout) {

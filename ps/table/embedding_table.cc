@@ -83,17 +83,19 @@ Result<std::unique_ptr<EmbeddingTable>> EmbeddingTable::Make(const proto::TableC
     return absl::InvalidArgumentError(
         StrCat("table ", config.name(), ": l2 is ", config.l2(), ", must not be negative"));
   }
-  return std::unique_ptr<EmbeddingTable>(new EmbeddingTable(
-      config.name(), config.dim(), l2, std::move(optimizer), std::move(initializer)));
+  return std::unique_ptr<EmbeddingTable>(
+      new EmbeddingTable(config, std::move(optimizer), std::move(initializer)));
 }
 
-EmbeddingTable::EmbeddingTable(std::string name, std::size_t dim, float l2,
+EmbeddingTable::EmbeddingTable(const proto::TableConfig& config,
                                std::unique_ptr<RowOptimizer> optimizer,
                                std::unique_ptr<RowInitializer> initializer)
-    : name_(std::move(name)),
-      layout_(dim, optimizer->StateSize(dim)),
+    : name_(config.name()),
+      layout_(config.dim(), optimizer->StateSize(config.dim())),
       stride_(layout_.StrideBytes()),
-      l2_(l2),
+      l2_(static_cast<float>(config.l2())),
+      updates_all_rows_(config.l2_rows() == proto::TableConfig::ALL),
+      no_gradient_(config.dim(), 0.0f),
       optimizer_(std::move(optimizer)),
       initializer_(std::move(initializer)),
       arena_(stride_) {
@@ -149,7 +151,9 @@ void EmbeddingTable::Push(const KeyGroups& keys, const float* gradients, float l
                           std::uint64_t step) {
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     const auto group = keys.Group(s);
-    if (!group.empty()) PushGroup(*stripes_[s], group, gradients, learning_rate_scale, step);
+    if (updates_all_rows_ || !group.empty()) {
+      PushGroup(*stripes_[s], group, gradients, learning_rate_scale, step);
+    }
   }
   pushed_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
 }
@@ -179,6 +183,21 @@ void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group
                             {learning_rate_scale, l2_, metadata.version});
         });
   }
+  if (updates_all_rows_) StepOtherRows(stripe, learning_rate_scale, step);
+}
+
+void EmbeddingTable::StepOtherRows(Stripe& stripe, float learning_rate_scale,
+                                   std::uint64_t step) NO_THREAD_SAFETY_ANALYSIS {
+  stripe.index.MarkAllDirty();
+  stripe.index.ForEach([&](std::uint64_t, std::uint32_t index, bool) {
+    std::byte* const row = arena_.Row(index);
+    const RowMetadata before = layout_.Metadata(row);
+    if (before.last_step == step) return;  // named by this push
+    const RowMetadata metadata = NextUnnamedMetadata(before, step);
+    layout_.SetMetadata(row, metadata);
+    optimizer_->Apply({layout_.Value(row), layout_.State(row)}, no_gradient_,
+                      {learning_rate_scale, l2_, metadata.version});
+  });
 }
 
 // Makes the rows of the batch that are kNoRow, with their initial values.

@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "common/base/status.h"
 #include "ps/optim/row_optimizer.h"
@@ -56,12 +57,17 @@ class EmbeddingTable {
   const std::string& name() const { return name_; }
   const RowLayout& layout() const { return layout_; }
   const RowOptimizer& optimizer() const { return *optimizer_; }
+  // l2_rows: ALL.
+  bool updates_all_rows() const { return updates_all_rows_; }
 
   // values[position * dim ...] = value of each key. Absent rows are not made.
   void Pull(const KeyGroups& keys, AbsentValue absent, float* values);
 
   // Applies the optimizer to each row with gradients[position * dim ...], making absent rows first.
-  // Keys are different from each other and gradients finite. `step` becomes the rows' last_step.
+  // Keys are different from each other and gradients finite. `step`, from 1 and another one for
+  // each push, becomes the rows' last_step. With updates_all_rows() every other row that exists
+  // takes an optimizer step as well, with the gradient l2 * value; each stripe changes as a whole,
+  // and the result does not depend on the order of its rows.
   void Push(const KeyGroups& keys, const float* gradients, float learning_rate_scale,
             std::uint64_t step);
 
@@ -80,14 +86,15 @@ class EmbeddingTable {
   struct Stripe;
   struct Fresh;
 
-  EmbeddingTable(std::string name, std::size_t dim, float l2,
-                 std::unique_ptr<RowOptimizer> optimizer,
+  EmbeddingTable(const proto::TableConfig& config, std::unique_ptr<RowOptimizer> optimizer,
                  std::unique_ptr<RowInitializer> initializer);
   // Returns the number of absent keys.
   std::size_t PullGroup(Stripe& stripe, std::span<const IndexedKey> group, AbsentValue absent,
                         float* values);
   void PushGroup(Stripe& stripe, std::span<const IndexedKey> group, const float* gradients,
                  float learning_rate_scale, std::uint64_t step);
+  // Steps all rows of the stripe that push `step` did not name. Its lock is held.
+  void StepOtherRows(Stripe& stripe, float learning_rate_scale, std::uint64_t step);
   void MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys, std::uint32_t* rows);
   void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
                  bool dirty);
@@ -97,6 +104,8 @@ class EmbeddingTable {
   const RowLayout layout_;
   const std::size_t stride_;
   const float l2_;
+  const bool updates_all_rows_;
+  const std::vector<float> no_gradient_;  // [dim] zeros
   const std::unique_ptr<RowOptimizer> optimizer_;
   const std::unique_ptr<RowInitializer> initializer_;
   BlockPool index_memory_;

@@ -169,4 +169,10 @@ void KeyIndex::MarkAllClean() {
   for (std::size_t b = 0; b < bucket_count_; ++b) buckets()[b].dirty = 0;
 }
 
+void KeyIndex::MarkAllDirty() {
+  for (std::size_t b = 0; b < bucket_count_; ++b) {
+    buckets()[b].dirty = static_cast<std::uint8_t>((1u << buckets()[b].count) - 1);
+  }
+}
+
 }  // namespace cairn::ps

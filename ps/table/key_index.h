@@ -53,6 +53,7 @@ class KeyIndex {
     }
   }
   void MarkAllClean();
+  void MarkAllDirty();
 
   static constexpr std::size_t kBucketKeys = 5;
   struct alignas(64) Bucket {

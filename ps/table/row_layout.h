@@ -41,6 +41,11 @@ inline RowMetadata NextMetadata(const RowMetadata& before, std::uint64_t step) {
           before.count == kMax ? kMax : before.count + 1, step};
 }
 
+// The same for a row that the push did not name (l2_rows: ALL).
+inline RowMetadata NextUnnamedMetadata(const RowMetadata& before, std::uint64_t step) {
+  return {NextMetadata(before, step).version, before.count, step};
+}
+
 // Widths and offsets of the records of one table (or of a dense chunk of `dim` floats).
 class RowLayout {
  public:

@@ -69,6 +69,32 @@ TEST_F(ClusterTest, LearnsAsASingleProcessDoes) {
   EXPECT_NEAR(ResultValue(cluster->Out(), "auc"), ResultValue(train->Out(), "auc"), 0.005);
 }
 
+// Workers get the values that have rows of their own from the coordinator; scores carry groups.
+TEST_F(ClusterTest, SharesTheVocabularyAndScoresGroups) {
+  place_.WriteJob({});
+  const std::vector<std::string> settings = {
+      "--set", "feature.a.min_count=3", "--set", "feature.d.min_count=1000000",
+      "--set", "data.group=b",          "--set", "train.monitor=GAUC"};
+  const auto cluster = place_.StartCluster(2, 2, settings);
+  ASSERT_EQ(cluster->Wait(), 0) << cluster->Err();
+  EXPECT_THAT(cluster->Err(), HasSubstr("counted the values of 20000 training rows in "));
+  EXPECT_GT(ResultValue(cluster->Out(), "gauc"), 0.7);
+  EXPECT_GT(ResultValue(cluster->Out(), "pairwise"), 0.7);
+  ExpectSound();
+  const auto tables = place_.StartCairn({"inspect", "run", "tables", "--format=csv"});
+  ASSERT_EQ(tables->Wait(), 0) << tables->Err();
+  EXPECT_THAT(tables->Out(), HasSubstr(",d,1,adam,2,28,1,")) << "all values of d are rare";
+  std::vector<std::string> train = {"train", "--config=job.textproto", "--run_dir=single"};
+  train.insert(train.end(), settings.begin(), settings.end());
+  const auto single = place_.StartCairn(train);
+  ASSERT_EQ(single->Wait(), 0) << single->Err();
+  EXPECT_NEAR(ResultValue(cluster->Out(), "gauc"), ResultValue(single->Out(), "gauc"), 0.01);
+  const auto eval = place_.StartCairn({"eval", "--checkpoint=single"});
+  ASSERT_EQ(eval->Wait(), 0) << eval->Err();
+  EXPECT_EQ(ResultValue(eval->Out(), "gauc"), ResultValue(single->Out(), "gauc"));
+  EXPECT_EQ(ResultValue(eval->Out(), "pairwise"), ResultValue(single->Out(), "pairwise"));
+}
+
 TEST_F(ClusterTest, StopsInOrderAndTheSameCommandFinishes) {
   place_.WriteJob({});
   const auto cluster = place_.StartCluster(2, 2);

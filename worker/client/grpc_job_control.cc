@@ -8,6 +8,7 @@
 #include <atomic>
 #include <utility>
 
+#include "common/io/checksum.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/grpc_status.h"
 #include "common/rpc/retry.h"
@@ -31,6 +32,21 @@ class Control final : public GrpcJobControl {
     request.set_pid(::getpid());
     return Call("join", options_.join_ms, options_.try_ms, &proto::Control::Stub::JoinWorker,
                 request, reply);
+  }
+  Status FetchVocabulary(std::string* bytes) override {
+    bytes->clear();
+    proto::ReadVocabularyReply reply;
+    do {
+      proto::ReadVocabularyRequest request;
+      request.set_offset(bytes->size());
+      RETURN_IF_ERROR(Call("vocabulary", options_.call_ms, options_.try_ms,
+                           &proto::Control::Stub::ReadVocabulary, request, &reply));
+      bytes->append(reply.bytes());
+    } while (!reply.bytes().empty() && bytes->size() < reply.total_bytes());
+    if (bytes->size() == reply.total_bytes() && ChecksumOfBytes(*bytes) == reply.xxh3())
+      return OkStatus();
+    return absl::DataLossError(
+        StrCat("the vocabulary of the coordinator at ", options_.coordinator, " arrived damaged"));
   }
   Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) override {
     // Numbered, so that a try whose answer was lost is answered with the same task again.

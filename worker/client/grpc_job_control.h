@@ -35,6 +35,9 @@ class GrpcJobControl : public JobControl {
   // Enters the job; the reply tells job, servers, epoch and incarnation.
   virtual Status Join(proto::JoinWorkerReply* reply) = 0;
 
+  // The job's vocabulary file, after Join. DataLoss if it arrives with another checksum.
+  virtual Status FetchVocabulary(std::string* bytes) = 0;
+
   // Tells the coordinator about an error that ends the job. One try: there is nobody else to tell.
   virtual void ReportFailure(const Status& failure) = 0;
 

@@ -264,7 +264,7 @@ Status GrpcPsClient::Push(const PushRequest& request) {
     std::vector<CallPtr> calls(servers());
     for (std::uint32_t s = 0; s < servers(); ++s) {
       rpc::StepHead head = HeadFor(s, request.tables, *scratch, !request.dense.empty());
-      if (head.tables.empty() && head.dense_floats == 0) continue;
+      // Also with nothing for this server: tables with l2_rows: ALL step with every push.
       head.sequence = pushed_[s] + 1;
       head.learning_rate_scale = request.learning_rate_scale;
       scratch->heads[s] = rpc::EncodeStepHead(head);
@@ -272,7 +272,6 @@ Status GrpcPsClient::Push(const PushRequest& request) {
           {rpc::FrameKind::kPush, PushPieces(s, request, *scratch), BodySink()});
     }
     for (std::uint32_t s = 0; s < servers(); ++s) {
-      if (calls[s] == nullptr) continue;
       bool answered = false;
       const Status status = connections_[s]->Await(*calls[s], &answered);
       // A push that the server refused was not applied: its number is used again.

@@ -4,14 +4,22 @@
 namespace cairn::worker {
 namespace {
 
+// One line each.
+// clang-format off
 constexpr ModelEntry kModels[] = {
     // keep sorted
-    {"autoint", &BuildAutoint}, {"dcnv2", &BuildDcnv2},
-    {"deepfm", &BuildDeepfm},   {"din", &BuildDin},
-    {"dlf", &BuildDlf},         {"finalmlp", &BuildFinalmlp},
-    {"fm", &BuildFm},           {"interformer", &BuildInterformer},
-    {"lr", &BuildLr},           {"mgdin", &BuildMgdin},
+    {"autoint", &BuildAutoint},
+    {"dcnv2", &BuildDcnv2},
+    {"deepfm", &BuildDeepfm},
+    {"din", &BuildDin},
+    {"dlf", &BuildDlf},
+    {"finalmlp", &BuildFinalmlp},
+    {"fm", &BuildFm},
+    {"interformer", &BuildInterformer},
+    {"lr", &BuildLr},
+    {"mgdin", &BuildMgdin},
 };
+// clang-format on
 
 }  // namespace
 

@@ -55,19 +55,34 @@ class GraphRunner : public ModelRunner {
   std::vector<nn::TableRows> rows_;
 };
 
+// The model's parameters and ops in `builder`, and its logit.
+Result<nn::Tensor> Build(const proto::JobConfig& job, std::vector<FieldSpec> fields,
+                         nn::GraphBuilder* builder) {
+  ASSIGN_OR_RETURN(const ModelEntry* entry, FindModel(job.model()));
+  ModelContext context;
+  context.fields = std::move(fields);
+  context.seed = job.seed();
+  ASSIGN_OR_RETURN(const nn::Tensor logit, entry->build(job.model(), context, *builder), "model ",
+                   entry->name);
+  return logit;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ModelRunner>> ModelRunner::Make(const proto::JobConfig& job, int threads) {
-  ASSIGN_OR_RETURN(const ModelEntry* entry, FindModel(job.model()));
-  ModelContext context;
-  context.fields = FieldSpecs(job);
-  context.seed = job.seed();
   nn::GraphBuilder builder(job.seed());
-  ASSIGN_OR_RETURN(const nn::Tensor logit, entry->build(job.model(), context, builder), "model ",
-                   entry->name);
+  ASSIGN_OR_RETURN(const nn::Tensor logit, Build(job, FieldSpecs(job), &builder));
   auto runner = std::make_unique<GraphRunner>(job, threads, std::move(builder));
-  RETURN_IF_ERROR(runner->MakeGraph(logit, job.train().batch_size()), "model ", entry->name);
+  RETURN_IF_ERROR(runner->MakeGraph(logit, job.train().batch_size()), "model");
   return runner;
+}
+
+Status CheckModel(const proto::JobConfig& job) {
+  std::vector<FieldSpec> fields = FieldSpecs(job);
+  for (FieldSpec& field : fields)
+    if (!field.density) field.density = 0;
+  nn::GraphBuilder builder(job.seed());
+  return Build(job, std::move(fields), &builder).status();
 }
 
 }  // namespace cairn::worker

@@ -52,6 +52,10 @@ class ModelRunner {
   virtual void Score(const Batch& batch, StepBuffers* buffers, std::span<float> logits) = 0;
 };
 
+// Whether the job's model can be built from its features: what Make would say, without the memory
+// of a graph. Densities that are not counted yet are taken as 0.
+Status CheckModel(const proto::JobConfig& job);
+
 // Pulls all rows of the batch and the dense parameters into the buffers.
 Status PullStep(const Batch& batch, std::span<const std::uint32_t> table_dims,
                 std::uint64_t dense_floats, PullMode mode, PsClient* servers, StepBuffers* buffers);

@@ -15,6 +15,7 @@
 #include "proto/config.pb.h"
 #include "proto/control.pb.h"
 #include "worker/data/dataset.h"
+#include "worker/features/vocabulary.h"
 #include "worker/train/model_runner.h"
 
 namespace cairn::worker {
@@ -152,7 +153,9 @@ class WorkerImpl : public Worker {
   Status ReadTask(const proto::Task& task) {
     std::unique_ptr<Dataset>& data = data_[static_cast<std::size_t>(task.split())];
     if (data == nullptr) {
-      ASSIGN_OR_RETURN(data, Dataset::Make(job_, task.split()));
+      DatasetOptions options;
+      options.vocabulary = options_.vocabulary;
+      ASSIGN_OR_RETURN(data, Dataset::Make(job_, task.split(), options));
     }
     ASSIGN_OR_RETURN(const WindowInfo window, data->OpenWindow(task.epoch(), task.window()));
     const std::uint64_t end = std::min(task.end(), window.rows);
@@ -331,6 +334,11 @@ class WorkerImpl : public Worker {
 Result<std::unique_ptr<Worker>> Worker::Make(const proto::JobConfig& job,
                                              const WorkerOptions& options, PsClient* servers,
                                              JobControl* control) {
+  if (NeedsVocabulary(job)) {
+    if (options.vocabulary == nullptr)
+      return absl::FailedPreconditionError("a feature has a min_count, but there is no vocabulary");
+    RETURN_IF_ERROR(CheckVocabulary(*options.vocabulary, job));
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> model, ModelRunner::Make(job, options.threads));
   return std::unique_ptr<Worker>(new WorkerImpl(job, options, servers, control, std::move(model)));
 }

@@ -23,11 +23,15 @@ class JobConfig;
 
 namespace cairn::worker {
 
+class Vocabulary;
+
 struct WorkerOptions {
   std::uint32_t worker = 0;
   std::uint64_t incarnation = 0;
   int threads = 1;
   int prefetch_batches = 0;
+  // Needed where a feature has a min_count above 1.
+  std::shared_ptr<const Vocabulary> vocabulary = nullptr;
 };
 
 class Worker {

@@ -14,6 +14,7 @@
 #include "launch/coordinator/coordinator_core.h"
 #include "proto/control.grpc.pb.h"
 #include "tests/launch/coordinator/fake_cluster.h"
+#include "worker/client/grpc_job_control.h"
 
 namespace cairn::launch {
 namespace {
@@ -53,6 +54,7 @@ class ControlServiceTest : public ::testing::Test {
     options.run_dir = folder_.path();
     options.ps_count = 2;
     options.worker_count = 2;
+    options.vocabulary = vocabulary_;
     options.connect = [this](std::uint32_t ps,
                              const std::string&) -> Result<std::unique_ptr<PsAdmin>> {
       return std::make_unique<Forward>(&cluster_.ps(ps));
@@ -128,8 +130,16 @@ class ControlServiceTest : public ::testing::Test {
     return reply;
   }
 
+  // More than fits into one reply.
+  static std::string Pieces() {
+    std::string bytes;
+    for (int i = 0; i < 700'000; ++i) bytes += std::to_string(i);
+    return bytes;
+  }
+
   FakeCluster cluster_{FakeData(), 2};
   ScratchFolder folder_;
+  std::string vocabulary_;
   std::unique_ptr<RunningJob> job_;
   std::unique_ptr<ControlServer> server_;
   std::unique_ptr<proto::Control::Stub> stub_;
@@ -226,6 +236,35 @@ TEST_F(ControlServiceTest, AnAddressInUseIsNamed) {
   const Status status = second->Start();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr(server_->address()));
+}
+
+class VocabularyServiceTest : public ControlServiceTest {
+ protected:
+  VocabularyServiceTest() { vocabulary_ = Pieces(); }
+};
+
+TEST_F(VocabularyServiceTest, WorkersFetchItInPieces) {
+  ASSERT_GT(vocabulary_.size(), 3u << 20);
+  worker::GrpcJobControlOptions options;
+  options.coordinator = server_->address();
+  const auto control = worker::GrpcJobControl::Make(options);
+  std::string fetched = "what was there before";
+  const Status status = control->FetchVocabulary(&fetched);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(fetched == vocabulary_);
+  grpc::ClientContext context;
+  proto::ReadVocabularyRequest request;
+  request.set_offset(vocabulary_.size() + 1);
+  proto::ReadVocabularyReply reply;
+  ASSERT_TRUE(stub_->ReadVocabulary(&context, request, &reply).ok());
+  EXPECT_EQ(reply.bytes(), "");
+  EXPECT_EQ(reply.total_bytes(), vocabulary_.size());
+}
+
+TEST_F(ControlServiceTest, AJobWithoutAVocabularySaysSo) {
+  grpc::ClientContext context;
+  proto::ReadVocabularyReply reply;
+  EXPECT_EQ(stub_->ReadVocabulary(&context, {}, &reply).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
 TEST_F(ControlServiceTest, ANetworkAddressNeedsToBeAskedFor) {

@@ -59,13 +59,13 @@ worker::DenseLayout Layout() {
 
 // Parameter servers in this process with a client.
 struct Servers {
-  explicit Servers(std::uint32_t count, const std::string& folder) {
+  Servers(std::uint32_t count, const std::string& folder, const proto::JobConfig& job = Job()) {
     for (std::uint32_t i = 0; i < count; ++i) {
       ps::PsOptions options;
       options.ps = i;
       options.ps_count = count;
       options.folder = StrCat(folder, "/", count, "-", i);
-      auto core = ps::PsCore::Make(Job(), options);
+      auto core = ps::PsCore::Make(job, options);
       EXPECT_TRUE(core.ok()) << core.status();
       cores.push_back(*std::move(core));
       pointers.push_back(cores.back().get());
@@ -73,7 +73,7 @@ struct Servers {
       proto::RestoreReply reply;
       EXPECT_TRUE(admins.back()->Restore("", 1, &reply).ok());
     }
-    client = MakeLocalPsClient(Job(), pointers, 10);
+    client = MakeLocalPsClient(job, pointers, 10);
     std::vector<float> initial(50007);
     std::iota(initial.begin(), initial.end(), 0.0f);
     const Status status = client->RegisterDense(Layout(), initial);
@@ -85,6 +85,39 @@ struct Servers {
   std::vector<std::unique_ptr<PsAdmin>> admins;
   std::unique_ptr<worker::PsClient> client;
 };
+
+// A step reaches servers that it has nothing for: their rows take part in it.
+TEST(LocalPsClient, StepsOfAllRowsDoNotDependOnTheNumberOfServers) {
+  proto::JobConfig job = Job();
+  for (proto::TableConfig& table : *job.mutable_table()) {
+    table.set_l2(0.1);
+    table.set_l2_rows(proto::TableConfig::ALL);
+  }
+  std::vector<std::vector<float>> results;
+  for (const std::uint32_t count : {1u, 3u}) {
+    ScratchFolder folder;
+    Servers servers(count, folder.path(), job);
+    Rng rng(5, 5);
+    std::vector<std::uint64_t> users(40);
+    for (std::uint64_t& user : users) user = rng.NextU64();
+    for (int step = 0; step < 30; ++step) {
+      const std::size_t n = step == 0 ? users.size() : 1;
+      std::vector<float> gradients(n * 8);
+      for (float& g : gradients) g = static_cast<float>(rng.NextBelow(100)) / 50 - 1;
+      const worker::TablePush push[] = {{0, std::span(users).first(n), gradients.data()}};
+      worker::PushRequest request;
+      request.tables = push;
+      ASSERT_TRUE(servers.client->Push(request).ok());
+    }
+    results.emplace_back(users.size() * 8);
+    const worker::TablePull pull[] = {{0, users, results.back().data()}};
+    worker::PullRequest request;
+    request.mode = worker::PullMode::kScore;
+    request.tables = pull;
+    ASSERT_TRUE(servers.client->Pull(request).ok());
+  }
+  EXPECT_EQ(results[0], results[1]);
+}
 
 struct Rows {
   std::vector<std::uint64_t> users;

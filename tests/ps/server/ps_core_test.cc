@@ -47,6 +47,35 @@ TEST_F(PsCoreTest, APushStartsFromTheInitialValueThatAPullShowed) {
   EXPECT_EQ(Stats().table(0).rows(), 1u);
 }
 
+// Two tables of weights under plain SGD with rate 0.1 and l2 0.5: a step without gradient is a
+// factor 0.95.
+TEST(L2OfAllRows, IsTakenWithEveryPushAlsoOfOtherTables) {
+  proto::JobConfig job;
+  for (const char* name : {"all", "touched"}) {
+    proto::TableConfig& table = *job.add_table();
+    table.set_name(name);
+    table.set_dim(2);
+    table.set_l2(0.5);
+    table.mutable_optimizer()->mutable_sgd()->set_learning_rate(0.1);
+    table.mutable_initializer()->mutable_uniform()->set_bound(1);
+  }
+  job.mutable_table(0)->set_l2_rows(proto::TableConfig::ALL);
+  TempFolder folder;
+  ShardCluster cluster(job, 1, folder, "ps");
+  ASSERT_EQ(cluster.Restore(""), OkStatus());
+  const auto keys = Keys(4, 50);
+  const std::vector<float> before[2] = {cluster.Pull(0, keys), cluster.Pull(1, keys)};
+  const std::vector<float> none(100);
+  ASSERT_EQ(cluster.Push(0, keys, none), OkStatus());
+  ASSERT_EQ(cluster.Push(1, keys, none), OkStatus());
+  ASSERT_EQ(cluster.Push(1, {keys[7]}, {0, 0}), OkStatus());
+  const std::vector<float> after[2] = {cluster.Pull(0, keys), cluster.Pull(1, keys)};
+  for (std::size_t i = 0; i < 100; ++i) {
+    EXPECT_FLOAT_EQ(after[0][i], before[0][i] * 0.95f * 0.95f * 0.95f) << i;
+    EXPECT_FLOAT_EQ(after[1][i], before[1][i] * (i / 2 == 7 ? 0.95f * 0.95f : 0.95f)) << i;
+  }
+}
+
 TEST_F(PsCoreTest, RowsAgreeWithOneRowAtATimeForAnyNumberOfKeys) {
   const auto keys = Keys(2, 5000);
   for (std::uint64_t step = 0; step < 3; ++step) {

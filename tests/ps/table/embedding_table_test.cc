@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <set>
 #include <string>
@@ -104,6 +105,130 @@ TEST(EmbeddingTable, L2PullsTouchedRowsTowardsZero) {
   table->Push(GroupsOf({5}), std::vector<float>(4).data(), 1, 1);
   const auto after = Pull(*table, {5});
   for (std::size_t i = 0; i < 4; ++i) EXPECT_FLOAT_EQ(after[i], before[i] * 0.95f);
+}
+
+// A dense parameter of another framework: every row takes every step, in double.
+class DenseReference {
+ public:
+  enum class Kind { kSgd, kAdagrad, kAdam };
+  DenseReference(Kind kind, double rate, double l2, std::vector<double> values)
+      : kind_(kind), rate_(rate), l2_(l2), w_(std::move(values)), m_(w_.size()), v_(w_.size()) {}
+
+  void Step(const std::vector<double>& gradient) {
+    ++t_;
+    for (std::size_t i = 0; i < w_.size(); ++i) {
+      const double g = gradient[i] + l2_ * w_[i];
+      switch (kind_) {
+        case Kind::kSgd:
+          w_[i] -= rate_ * g;
+          break;
+        case Kind::kAdagrad:
+          v_[i] += g * g;
+          w_[i] -= rate_ * g / (std::sqrt(v_[i]) + 1e-7);
+          break;
+        case Kind::kAdam:
+          m_[i] = 0.9 * m_[i] + 0.1 * g;
+          v_[i] = 0.999 * v_[i] + 0.001 * g * g;
+          w_[i] -= rate_ * m_[i] / (1 - std::pow(0.9, t_)) /
+                   (std::sqrt(v_[i] / (1 - std::pow(0.999, t_))) + 1e-8);
+          break;
+      }
+    }
+  }
+  const std::vector<double>& values() const { return w_; }
+
+ private:
+  const Kind kind_;
+  const double rate_, l2_;
+  std::vector<double> w_, m_, v_;
+  double t_ = 0;
+};
+
+TEST(EmbeddingTable, L2OfAllRowsIsThatOfADenseParameter) {
+  constexpr std::size_t kDim = 3, kRows = 500;
+  struct Case {
+    const char* optimizer;
+    DenseReference::Kind kind;
+  };
+  for (const Case& c :
+       {Case{"sgd", DenseReference::Kind::kSgd}, Case{"adagrad", DenseReference::Kind::kAdagrad},
+        Case{"adam", DenseReference::Kind::kAdam}}) {
+    SCOPED_TRACE(c.optimizer);
+    const auto table = MakeTable(
+        StrCat("name: 't' dim: 3 l2: 0.25 l2_rows: ALL initializer { uniform { bound: 1 } } ",
+               "optimizer { ", c.optimizer, " { learning_rate: 0.01 } }"));
+    const auto keys = RandomKeys(7, kRows);
+    const auto initial = Pull(*table, keys, AbsentValue::kInitial);
+    DenseReference dense(c.kind, 0.01, 0.25, {initial.begin(), initial.end()});
+    Rng rng(11, 3);
+    for (std::uint64_t step = 1; step <= 20; ++step) {
+      std::vector<double> gradient(kRows * kDim, 0);
+      std::vector<std::uint64_t> named;
+      std::vector<float> pushed;
+      for (std::size_t r = 0; r < kRows; ++r) {
+        if (step > 1 && (step == 9 || rng.NextBelow(5) != 0)) continue;  // the first makes all rows
+        named.push_back(keys[r]);
+        for (std::size_t j = 0; j < kDim; ++j) {
+          pushed.push_back(static_cast<float>(rng.NextBelow(2000)) / 1000 - 1);
+          gradient[r * kDim + j] = pushed.back();
+        }
+      }
+      table->Push(GroupsOf(named), pushed.data(), 1, step);
+      dense.Step(gradient);
+    }
+    const auto values = Pull(*table, keys);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      ASSERT_NEAR(values[i], dense.values()[i], 2e-5) << "element " << i;
+    table->ForEachRow([&](std::uint64_t, const std::byte* record) {
+      const RowMetadata metadata = table->layout().Metadata(record);
+      ASSERT_EQ(metadata.version, 20u);
+      ASSERT_EQ(metadata.last_step, 20u);
+      ASSERT_LT(metadata.count, 20u) << "counts the pushes that named the row";
+    });
+  }
+}
+
+TEST(EmbeddingTable, L2OfAllRowsMakesAllRowsDirtyAndNoRows) {
+  const auto table = MakeTable("name: 't' dim: 2 l2: 0.5 l2_rows: ALL");
+  const auto keys = RandomKeys(9, 1000);
+  table->Push(GroupsOf(keys), std::vector<float>(2000).data(), 1, 1);
+  table->MarkAllClean();
+  table->Push(GroupsOf({keys[3]}), std::vector<float>(2).data(), 1, 2);
+  std::set<std::uint64_t> dirty;
+  table->ForEachDirtyRow([&](std::uint64_t key, const std::byte*) { dirty.insert(key); });
+  EXPECT_EQ(dirty, std::set<std::uint64_t>(keys.begin(), keys.end()));
+  EXPECT_EQ(table->Counts().rows, 1000u);
+  EXPECT_EQ(table->Counts().pushed_rows, 1001u);
+}
+
+// Every row takes each of the pushes of all threads exactly once, whatever their order.
+TEST(EmbeddingTable, ConcurrentPushesStepAllRowsOnceEach) {
+  const auto table = MakeTable(
+      "name: 't' dim: 1 l2: 0.5 l2_rows: ALL initializer { uniform { bound: 1 } } "
+      "optimizer { sgd { learning_rate: 0.01 } }");
+  const auto keys = RandomKeys(5, 300);
+  const auto initial = Pull(*table, keys, AbsentValue::kInitial);
+  table->Push(GroupsOf(keys), std::vector<float>(300).data(), 1, 1);
+  std::atomic<std::uint64_t> next_step{2};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      Rng rng(static_cast<std::uint64_t>(t), 8);
+      for (int i = 0; i < 50; ++i) {
+        std::vector<std::uint64_t> some;
+        for (const std::uint64_t key : keys)
+          if (rng.NextBelow(10) == 0) some.push_back(key);
+        table->Push(GroupsOf(some), std::vector<float>(some.size()).data(), 1, next_step++);
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  const auto values = Pull(*table, keys);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    ASSERT_NEAR(values[i], initial[i] * std::pow(0.995, 201), 1e-5);
+  table->ForEachRow([&](std::uint64_t, const std::byte* record) {
+    ASSERT_EQ(table->layout().Metadata(record).version, 201u);
+  });
 }
 
 TEST(EmbeddingTable, OnlyRowsChangedSinceTheLastMarkAreDirty) {

@@ -132,6 +132,13 @@ INSTANTIATE_TEST_SUITE_P(Models, BaselineGradient,
                          testing::Combine(testing::ValuesIn(Cases()), testing::Values(5u, 53u)),
                          NameOf);
 
+// Wide layers, which run on a whole block at once, between narrow ones that take a few panels.
+TEST(Din, OfItsFullSizeHasTheGradientsOfCentralDifferences) {
+  nn::CheckGradients(BuilderOf("din {}"),
+                     {.fields = SequenceFields(32), .rows = 100, .unique_rows = 40},
+                     {.samples = 2, .step = 1e-6, .tolerance = 1e-4, .float_tolerance = 5e-3});
+}
+
 std::size_t TrainedFloats(const std::string& model, const std::vector<FieldSpec>& fields) {
   nn::GraphBuilder graph(1);
   const auto logit = BuilderOf(model)(graph, fields);
@@ -164,6 +171,16 @@ TEST(ParameterCounts, AreThoseOfThePapersFormulas) {  // 39 fields, d = 16: n = 
                 2 * 200 * 200);
   EXPECT_EQ(TrainedFloats("finalmlp { gating: false heads: 50 }", fields),
             2 * (Fc(n, 400) + 2 * Fc(400, 400) + Fc(400, 1)) + 50 * 8 * 8);
+}
+
+TEST(ParameterCounts, AreTheFiguresOfTheModelsPages) {  // docs/models/*.md
+  const auto fields = nn::CategoricalFields(39, 16, 39), both = WithLinear(fields, 39);
+  EXPECT_EQ(TrainedFloats("deepfm {}", both), 368'402u);
+  EXPECT_EQ(TrainedFloats("dcnv2 {}", fields), 1'984'625u);
+  EXPECT_EQ(TrainedFloats("dcnv2 { structure: CROSS_ONLY }", fields), 1'170'625u);
+  EXPECT_EQ(TrainedFloats("dcnv2 { structure: CROSS_ONLY low_rank: 32 }", fields), 122'305u);
+  EXPECT_EQ(TrainedFloats("autoint {}", fields), 31'169u);
+  EXPECT_EQ(TrainedFloats("finalmlp {}", fields), 2'249'282u);
 }
 
 TEST(ParameterCounts, OfDinFollowTheWidthsOfItsHistories) {
