@@ -1,6 +1,6 @@
 """The cases: every model with every option of its message in proto/config.proto.
 
-A case is small (19 to 40 rows, not a multiple of 16) and has every id of a table in its batch at least once where it can.
+A case is small: 19 to 40 rows, not a multiple of 16, with every id of a table at least once in a column that has room.
 """
 from nn import Field
 
@@ -10,8 +10,8 @@ D = 4  # width of the embeddings
 class Case:
     # drawn: what the model draws from the job's seed. scale: of the initial weights.
     def __init__(self, name, model, fields, tables, rows=21, drawn=None, scale=1.0):
-        self.scale = scale
-        self.name, self.model, self.fields, self.tables, self.rows, self.drawn = name, model, fields, tables, rows, drawn
+        self.name, self.model, self.fields, self.tables = name, model, fields, tables
+        self.rows, self.drawn, self.scale = rows, drawn, scale
 
 
 def categorical(name, table, dim=D, density=None):
@@ -63,8 +63,8 @@ def with_weights(name, model, rows=23):
 
 
 def lr_cases():
-    fields = [categorical('a', 0, 1), categorical('b', 1, 1), pooled('tags', 1, 'mean', 1), pooled('words', 2, 'sum', 1),
-              numeric('price', 1)]
+    fields = [categorical('a', 0, 1), categorical('b', 1, 1), pooled('tags', 1, 'mean', 1),
+              pooled('words', 2, 'sum', 1), numeric('price', 1)]
     yield Case('lr', 'lr {}', fields, [(9, 1), (5, 1), (7, 1)], 37)
 
 
@@ -83,7 +83,8 @@ def baseline_cases():
     yield static_case('autoint', 'autoint { layers: 2 width: 6 }', 5)
     yield static_case('autoint_scaled', 'autoint { layers: 2 heads: 3 width: 6 scale: true }', 5, 37)
     yield static_case('autoint_plain', 'autoint { layers: 2 heads: 1 width: 5 residual: false }', 4)
-    yield with_weights('autoint_plus', 'autoint { layers: 1 width: 6 linear: true mlp { hidden: 6 activation: SIGMOID } }')
+    yield with_weights('autoint_plus',
+                       'autoint { layers: 1 width: 6 linear: true mlp { hidden: 6 activation: SIGMOID } }')
     two = 'mlp1 { hidden: 7 hidden: 6 } mlp2 { hidden: 4 batch_norm: true }'
     yield static_case('finalmlp', 'finalmlp { %s gate { hidden: 5 } }' % two, 4)
     yield static_case('finalmlp_no_gate', 'finalmlp { %s gating: false heads: 1 }' % two, 4, 37)
@@ -94,7 +95,8 @@ def baseline_cases():
     yield Case('din_softmax', 'din { softmax: true %s }' % mlps, items, STATIC_TABLES, 37)
     yield Case('din_dice', 'din { attention { hidden: 5 activation: DICE } mlp { hidden: 6 } }',
                items, STATIC_TABLES, 23)
-    yield Case('din_no_target', 'din { %s }' % mlps, items[:3] + [pooled('tags', 1), history('items', 0, 4)], STATIC_TABLES, 19)
+    alone = items[:3] + [pooled('tags', 1), history('items', 0, 4)]
+    yield Case('din_no_target', 'din { %s }' % mlps, alone, STATIC_TABLES, 19)
 
 
 def dlf_cases():
@@ -144,10 +146,15 @@ def mgdin_cases():
     yield case('_flatten', 'shared_ffn: true pooling: FLATTEN', layers=1)
     yield case('_head', 'shared_ffn: true', layers=1)
 
+    # Five fields of two ids: most initial scores are equal to others, and the order of ties decides.
+    tied = [categorical(name, 0, D, density) for name, density in zip('abcde', (3.0, 3.0, 1.0, 2.0, 3.0))]
+    for name, schedule in (('mgdin_ties', 'PAIR'), ('mgdin_ties_reversed', 'PAIR_REVERSED')):
+        options = f'layers: 3 granularity: 1 {base} shared_ffn: true pooling: FLATTEN schedule: {schedule}'
+        yield Case(name, 'mgdin { %s }' % options, tied, [(2, D)], 37)
     # What the job's seed draws is data of the case, not mathematics: seed 7, as common/math/rng.h makes it.
     yield case('_random_order', 'shared_ffn: true order: RANDOM', (2,), drawn={'order': [3, 4, 0, 1, 2]}, layers=1)
-    pairs = {'pairs.1': [9, 22, 5, 1, 12, 11, 14, 16, 8, 4, 23, 7, 24, 17, 19, 20, 0, 10, 13, 2, 18, 15, 3, 21, 6],
-             'pairs.2': [6, 5, 4, 2, 8, 7, 1, 3, 0]}
+    pairs = {'pairs.1': [4, 24, 23, 5, 6, 2, 21, 11, 7, 0, 19, 9, 1, 13, 10, 20, 22, 8, 12, 18, 15, 14, 3, 17, 16],
+             'pairs.2': [7, 0, 5, 3, 8, 1, 4, 6, 2]}
     yield case('_random_pairs', 'shared_ffn: true schedule: PAIR_RANDOM', (1, 2), drawn=pairs, layers=2)
 
 
@@ -157,8 +164,8 @@ def interformer_cases():
               numeric('age'), history('brands', 1, 5)]
 
     def case(name, options, layers=1, rows=21, inputs=fields, pma=1, recent=1, scale=1.0):
-        model = ('interformer { layers: %d %s pma_tokens: %d recent_tokens: %d %s head { hidden: 5 activation: SWISH } }'
-                 % (layers, base, pma, recent, options))
+        sizes = 'layers: %d %s pma_tokens: %d recent_tokens: %d' % (layers, base, pma, recent)
+        model = 'interformer { %s %s head { hidden: 5 activation: SWISH } }' % (sizes, options)
         return Case('interformer' + name, model, inputs, STATIC_TABLES, rows, scale=scale)
     yield case('', '')
     yield case('_two_layers', '', 2, 19, [fields[0], history('items', 0, 5, 0)])

@@ -133,12 +133,10 @@ def flat(values):
     return [key for row in values for key in row] if values and isinstance(values[0], list) else values
 
 
-def density_of(values):
+def density_of(keys, rows):
     """ln(rows / effective values), effective values = exp(entropy of the value distribution)."""
-    counts = collections.Counter(flat(values))
-    total = sum(counts.values())
-    entropy = -sum(c / total * math.log(c / total) for c in counts.values())
-    return math.log(len(values)) - entropy
+    counts = collections.Counter(keys)
+    return math.log(rows) + sum(c / len(keys) * math.log(c / len(keys)) for c in counts.values())
 
 
 class Split:
@@ -171,6 +169,8 @@ class JobData:
         texts = {name: SplitTexts(read_split(job.data, getattr(job.data, name)), self.features)
                  for name in ('train', 'valid', 'test') if getattr(job.data, name)}
         self.tables, self._by_name = [], {}
+        self._linear_tables = {f.table for f in self.features if self.is_linear(f)}
+        self._counts = collections.defaultdict(collections.Counter)  # of the training split's keys, by table
         self.fields = [self._field(feature) for feature in self.features]
         for field, feature in zip(self.fields, self.features):
             target = feature.config.sequence.target
@@ -198,19 +198,22 @@ class JobData:
     def is_linear(self, feature):
         return getattr(feature, 'linear', False) or feature.config.role == 'LINEAR'
 
-    def table_config(self, name):
-        """(settings by name or None, defaults)."""
-        own = next((t for t in self.job.table if t.name == name), None)
-        return own, self.job.linear_defaults if name.endswith('.linear') else self.job.table_defaults
-
     def table_setting(self, name, field):
-        own, defaults = self.table_config(name)
-        return getattr(own, field) if own is not None and own.has(field) else getattr(defaults, field)
+        """Of the table's own entry; else of the defaults of its kind."""
+        layers = [t for t in self.job.table if t.name == name]
+        if name in self._linear_tables:
+            layers.append(self.job.linear_defaults)
+        return next((getattr(t, field) for t in layers if t.has(field)), getattr(self.job.table_defaults, field))
+
+    def _numeric_dim(self):
+        """Of the vectors of numbers: that of the tables, if they have one."""
+        dims = {self.table_setting(f.table, 'dim') for f in self.features if not f.is_number and not self.is_linear(f)}
+        return dims.pop() if len(dims) == 1 else self.job.table_defaults.dim
 
     def _field(self, feature):
         linear = self.is_linear(feature)
         if feature.is_number:
-            dim = 1 if linear else self.job.table_defaults.dim
+            dim = 1 if linear else self._numeric_dim()
             return Field(feature.name, 'numeric', -1, dim, linear=linear, density=0.0,
                          stddev=feature.config.numeric.vector_stddev)
         if feature.table not in self._by_name:
@@ -224,19 +227,23 @@ class JobData:
 
     def _split(self, name, texts):
         columns = []
-        for field, feature in zip(self.fields, self.features):
-            values = feature.values(texts, texts.rows)
-            if name == 'train':
-                field.density = feature.config.density if feature.config.has('density') else (
-                    math.log(texts.rows) if feature.is_number else density_of(values))
+        all_values = [feature.values(texts, texts.rows) for feature in self.features]
+        if name == 'train':
+            for field, feature, values in zip(self.fields, self.features, all_values):
+                if feature.config.min_count > 1 and not feature.is_number:
+                    self._counts[field.table].update(flat(values))
+        for field, feature, values in zip(self.fields, self.features, all_values):
             if feature.is_number:
+                field.density = math.log(texts.rows) if name == 'train' else field.density
                 columns.append(Column(number=torch.tensor(values, dtype=torch.float32)))
                 continue
             keys = flat(values)
             if feature.config.min_count > 1:
-                if name == 'train':
-                    feature.counts = collections.Counter(keys)
-                keys = [key if feature.counts.get(key, 0) >= feature.config.min_count else RARE for key in keys]
+                counts = self._counts[field.table]
+                keys = [key if key == MISSING or counts[key] >= feature.config.min_count else RARE for key in keys]
+            if name == 'train':
+                has_density = feature.config.has('density')
+                field.density = feature.config.density if has_density else density_of(keys, texts.rows)
             table = self.tables[field.table]
             index = torch.tensor([table.id_of(key) for key in keys], dtype=torch.long)
             offsets = None

@@ -16,7 +16,8 @@ class Field:
     def __init__(self, name, kind='categorical', table=-1, dim=0, pooling='mean', max_length=0, target=-1, linear=False,
                  density=None, stddev=0.0):
         self.name, self.kind, self.table, self.dim, self.pooling = name, kind, table, dim, pooling
-        self.max_length, self.target, self.linear, self.density, self.stddev = max_length, target, linear, density, stddev
+        self.max_length, self.target, self.linear = max_length, target, linear
+        self.density, self.stddev = density, stddev
 
     @property
     def is_history(self):
@@ -37,7 +38,7 @@ class Column:
 
 
 class Inputs:
-    """A batch under a job's fields: fields[i] has the values columns[i], and reads the table tables[fields[i].table]."""
+    """A batch under a job's fields: fields[i] has the values columns[i] and reads tables[fields[i].table]."""
 
     def __init__(self, fields, columns, tables, drawn=None):
         self.fields, self.columns, self.tables = fields, columns, tables
@@ -61,7 +62,7 @@ class Inputs:
         column = self.column(field)
         if field.kind == 'numeric':
             stddev = field.stddev or math.sqrt(2 / (1 + field.dim))
-            learned = net.parameter('numeric.' + field.name, field.dim, init=('normal', stddev), is_weight=False)
+            learned = net.parameter('numeric.' + field.name, field.dim, init=('normal', stddev))
             return column.number[:, None] * learned
         values = self.tables[field.table][column.index]
         if field.kind == 'categorical':
@@ -191,15 +192,16 @@ class Net:
         return self.linear(f'{name}.{len(hidden)}', x, outputs) if outputs else x
 
     def mlp_of(self, name, x, config, hidden, outputs=1, **defaults):
-        """`mlp` of a job's MlpConfig, with `hidden` and the unset fields' `defaults` where it gives no hidden layers."""
+        """`mlp` of a job's MlpConfig; without hidden layers in it `hidden`, and `defaults` of its unset fields."""
         def value(field):
-            return defaults[field] if field in defaults and not config.hidden and not config.has(field) else getattr(config, field)
+            use_default = field in defaults and not config.hidden and not config.has(field)
+            return defaults[field] if use_default else getattr(config, field)
         return self.mlp(name, x, config.hidden or hidden, outputs, value('activation'), value('batch_norm'),
                         value('dropout'))
 
     def multi_head(self, name, query, memory, heads, bias=True, output=True, rotary=False, scale=None, keys=None,
                    width=None):
-        """Multi-head attention (Vaswani et al. 2017). query [B, n, d], memory [B, m, d']; keys [B, m]: which are active."""
+        """Multi-head attention (Vaswani et al. 2017). query [B, n, d], memory [B, m, d'], active keys [B, m]."""
         width = width or query.shape[-1]
         q = self.linear(name + '.query', query, width, bias)
         k = self.linear(name + '.key', memory, width, bias)
@@ -207,7 +209,7 @@ class Net:
         if rotary:
             q, k = rotate(q, heads), rotate(k, heads)
         o = attention(q, k, v, heads, scale, None if keys is None else keys[:, None, :])
-        return self.linear(name + '.output', o, query.shape[-1] if width == query.shape[-1] else width, bias) if output else o
+        return self.linear(name + '.output', o, width, bias) if output else o
 
 
 def relu(x):
@@ -228,7 +230,8 @@ def masked_softmax(scores, mask):
         return torch.softmax(scores, -1)
     top = torch.where(mask, scores, torch.full_like(scores, -math.inf)).amax(-1, keepdim=True)
     top = torch.where(torch.isfinite(top), top, torch.zeros_like(top)).detach()
-    e = torch.where(mask, torch.exp(torch.where(mask, scores - top, torch.zeros_like(scores))), torch.zeros_like(scores))
+    zeros = torch.zeros_like(scores)
+    e = torch.where(mask, torch.exp(torch.where(mask, scores - top, zeros)), zeros)
     return e / e.sum(-1, keepdim=True).clamp(min=1e-300 if scores.dtype == torch.float64 else 1e-30)
 
 
@@ -259,7 +262,7 @@ def rotate(x, heads, base=10000.0):
 
 
 def ranks(scores):
-    """Of each value its place among all of its row of the batch, the largest first; ties: lower row-major index first."""
+    """Of each value its place among all of its row of the batch, the largest first, then the lower row-major index."""
     flat = scores.detach().reshape(scores.shape[0], -1)
     order = torch.argsort(flat, dim=1, descending=True, stable=True)
     rank = torch.empty_like(order)

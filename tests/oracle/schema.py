@@ -9,7 +9,8 @@ Unset fields give the default that the file states, else 0, '', false, the first
 import os
 import re
 
-TOKEN = re.compile(r'\s+|(?P<comment>//[^\n]*|\#[^\n]*)|(?P<token>"(?:[^"\\]|\\.)*"|-?\d[\d.]*(?:[eE][+-]?\d+)?|-?\w+|.)')
+TOKEN = re.compile(r'\s+|(?P<comment>//[^\n]*|\#[^\n]*)|'
+                   r'(?P<token>"(?:[^"\\]|\\.)*"|-?\d[\d.]*(?:[eE][+-]?\d+)?|-?\w+|.)')
 NUMBERS = {'double': float, 'float': float, 'uint32': int, 'uint64': int, 'int32': int, 'int64': int}
 
 
@@ -23,7 +24,8 @@ def unquote(token):
 
 class Field:
     def __init__(self, label, type_name, name, default, oneof):
-        self.repeated, self.type, self.name, self.default, self.oneof = label == 'repeated', type_name, name, default, oneof
+        self.repeated, self.type, self.name = label == 'repeated', type_name, name
+        self.default, self.oneof = default, oneof
 
 
 class Message:

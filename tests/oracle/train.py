@@ -3,9 +3,10 @@
 
     train.py --job launch/jobs/dlf_book_crossing_kg.textproto [--seed 1]
 
-prints one line for the test split: RESULT auc=... logloss=... epochs=... (and gauc=... where the job names a group).
-Rows of tables have optimizer states of their own, which move when a batch touches them; bias correction counts the row's
-own updates. A row that training never made is zero in evaluation. `epochs` counts the passes over the training split.
+prints one line for the test split: RESULT auc=... logloss=... epochs=..., with gauc and pairwise where the job names a
+group. Rows of tables have optimizer states of their own, which move when a batch touches them; bias correction counts
+the row's own updates. A row that training never made is zero in evaluation. `epochs` counts the passes over the
+training split.
 """
 import argparse
 import collections
@@ -87,18 +88,20 @@ def auc_of(scores, labels):
     return float((rank[labels > 0.5].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def gauc_of(scores, labels, groups):
-    """Mean of the groups' AUC, weighted by their rows; groups with one label only are left out."""
+def group_measures(scores, labels, groups):
+    """Over the groups with both labels. gauc: their AUC, weighted by their rows; pairwise: the plain mean of their
+    shares of pairs (positive, negative) in which the positive scores higher."""
     rows_of = collections.defaultdict(list)
     for row, group in enumerate(groups):
         rows_of[group].append(row)
-    total = weight = 0
+    auc = rows_seen = pairs = count = 0
     for rows in rows_of.values():
-        rows = torch.tensor(rows)
-        if 0 < labels[rows].sum() < len(rows):
-            total += auc_of(scores[rows], labels[rows]) * len(rows)
-            weight += len(rows)
-    return total / weight
+        s, y = scores[rows], labels[rows] > 0.5
+        if 0 < y.sum() < len(rows):
+            higher, equal = (float(f(s[y][:, None], s[~y]).double().mean()) for f in (torch.gt, torch.eq))
+            auc, rows_seen = auc + (higher + equal / 2) * len(rows), rows_seen + len(rows)
+            pairs, count = pairs + higher, count + 1
+    return {'gauc': auc / rows_seen, 'pairwise': pairs / count} if count else {}
 
 
 def measures(logits, split):
@@ -106,7 +109,7 @@ def measures(logits, split):
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, split.label.double())
     out = {'auc': auc_of(logits, split.label), 'logloss': float(loss)}
     if split.groups is not None:
-        out['gauc'] = gauc_of(logits, split.label, split.groups)
+        out.update(group_measures(logits, split.label, split.groups))
     return out
 
 

@@ -1,8 +1,8 @@
 """AutoInt (Song et al. 2019).
 
 Equations 5-8: in each head, a field's new feature is the sum of all fields' values weighted by the softmax of inner
-products of queries and keys; heads are joined; then ReLU(joined + W_res e), W_res where widths differ. Equation 9: one linear map of all fields'
-features. AutoInt+ adds an MLP over the embeddings.
+products of queries and keys; heads are joined; then ReLU(joined + W_res e), with W_res where widths differ. Equation 9:
+one linear map of all fields' features. AutoInt+ adds an MLP over the embeddings.
 """
 from models import fm
 from nn import relu
@@ -16,7 +16,8 @@ def logit(config, inputs, net):
         new = net.multi_head(name, e, e, config.heads, bias=False, output=False, width=config.width,
                              scale=None if config.scale else 1.0)
         if config.residual:
-            new = new + (e if e.shape[2] == config.width else net.linear(name + '.residual', e, config.width, bias=False))
+            same = e.shape[2] == config.width
+            new = new + (e if same else net.linear(name + '.residual', e, config.width, bias=False))
         e = relu(new)
     z = net.linear('logit', e.flatten(1), 1)[:, 0]
     if config.mlp.hidden:

@@ -12,7 +12,8 @@ from nn import masked_softmax
 def target_of(inputs, net, history, rows):
     if history.target >= 0:
         return inputs.vector(net, inputs.fields[history.target])
-    return net.parameter('query.' + history.name, 1, history.dim, init=('normal', 1e-4), is_weight=False).expand(rows, -1)
+    learned = net.parameter('query.' + history.name, 1, history.dim, init=('normal', 1e-4), is_weight=False)
+    return learned.expand(rows, -1)
 
 
 def logit(config, inputs, net):
@@ -24,5 +25,5 @@ def logit(config, inputs, net):
     weights = net.mlp_of('attention', pair, config.attention, [80, 40], activation='SIGMOID')[..., 0]
     weights = masked_softmax(weights, mask) if config.softmax else weights * mask
     interest = (weights[..., None] * events).sum(1)
-    x = torch.cat([interest, *(inputs.vector(net, f) for f in inputs.plain())], 1)
+    x = torch.cat([*(inputs.vector(net, f) for f in inputs.plain()), interest], 1)
     return net.mlp_of('mlp', x, config.mlp, [200, 80], activation='DICE', batch_norm=True)[:, 0]

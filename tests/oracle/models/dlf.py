@@ -87,4 +87,5 @@ def logit(config, inputs, net):
     e = first
     for l in range(1, config.layers + 1):
         e = layer(config, net, f'layer{l}', fusion, residual, first, e)
-    return net.mlp('head', e.flatten(1), [config.head_hidden], batch_norm=config.batch_norm, dropout=config.dropout)[:, 0]
+    head = net.mlp('head', e.flatten(1), [config.head_hidden], batch_norm=config.batch_norm, dropout=config.dropout)
+    return head[:, 0]

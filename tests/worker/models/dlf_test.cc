@@ -1,5 +1,5 @@
 // DLF: parameter counts, initial values, gradients of every option, identities between options,
-// errors. The numbers themselves are checked against an independent program in dlf_oracle_test.cc.
+// errors. The numbers themselves are checked against an independent program in oracle_test.cc.
 #include <cmath>
 
 #include <gmock/gmock.h>
