@@ -144,10 +144,15 @@ def mgdin_cases():
     yield case('_flatten', 'shared_ffn: true pooling: FLATTEN', layers=1)
     yield case('_head', 'shared_ffn: true', layers=1)
 
+    # Five fields of two ids: most initial scores are equal to others, and the order of ties decides.
+    tied = [categorical(name, 0, D, density) for name, density in zip('abcde', (3.0, 3.0, 1.0, 2.0, 3.0))]
+    yield Case('mgdin_ties', 'mgdin { layers: 3 granularity: 1 %s shared_ffn: true pooling: FLATTEN }' % base, tied, [(2, D)], 37)
+    yield Case('mgdin_ties_reversed', 'mgdin { layers: 3 granularity: 1 %s shared_ffn: true pooling: FLATTEN schedule: PAIR_REVERSED }' % base,
+               tied, [(2, D)], 37)
     # What the job's seed draws is data of the case, not mathematics: seed 7, as common/math/rng.h makes it.
     yield case('_random_order', 'shared_ffn: true order: RANDOM', (2,), drawn={'order': [3, 4, 0, 1, 2]}, layers=1)
-    pairs = {'pairs.1': [9, 22, 5, 1, 12, 11, 14, 16, 8, 4, 23, 7, 24, 17, 19, 20, 0, 10, 13, 2, 18, 15, 3, 21, 6],
-             'pairs.2': [6, 5, 4, 2, 8, 7, 1, 3, 0]}
+    pairs = {'pairs.1': [4, 24, 23, 5, 6, 2, 21, 11, 7, 0, 19, 9, 1, 13, 10, 20, 22, 8, 12, 18, 15, 14, 3, 17, 16],
+             'pairs.2': [7, 0, 5, 3, 8, 1, 4, 6, 2]}
     yield case('_random_pairs', 'shared_ffn: true schedule: PAIR_RANDOM', (1, 2), drawn=pairs, layers=2)
 
 

@@ -269,11 +269,14 @@ class Planner {
       std::map<std::size_t, Place> places;
       std::vector<Lifetime> scratch, local;
       for (const auto& [array, life] : lives) {
-        const bool is_local = InOneNarrowGroup(stage, life);
+        const int first = GroupOf(stage, life.first), last = GroupOf(stage, life.last);
+        const bool is_local = first == last && !stage.groups[first].wide;
         std::vector<Lifetime>& list = is_local ? local : scratch;
         places[array] = {is_local ? Place::Kind::kLocal : Place::Kind::kScratch, list.size(),
                          life.size};
-        list.push_back(life);
+        // The steps of a narrow group run for a few panels after the other, so all of them are one
+        // moment to the arrays of a whole block.
+        list.push_back(is_local ? life : Lifetime{life.size, first, last, 0});
       }
       plan.scratch_size = std::max(plan.scratch_size, PlaceLifetimes(scratch));
       plan.local_size = std::max(plan.local_size, PlaceLifetimes(local));
@@ -286,11 +289,10 @@ class Planner {
     }
   }
 
-  static bool InOneNarrowGroup(const PlanStage& stage, const Lifetime& life) {
-    return std::any_of(stage.groups.begin(), stage.groups.end(), [&](const PlanGroup& group) {
-      return !group.wide && static_cast<int>(group.begin) <= life.first &&
-             life.last < static_cast<int>(group.end);
-    });
+  static int GroupOf(const PlanStage& stage, int step) {
+    int group = 0;
+    while (stage.groups[group].end <= static_cast<std::size_t>(step)) ++group;
+    return group;
   }
 
   void PlaceSaved(Plan& plan) {

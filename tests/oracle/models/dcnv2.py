@@ -8,7 +8,7 @@ import torch
 
 def cross_network(config, net, x0):
     x = x0
-    for l in range(1, config.cross_layers + 1):
+    for l in range(config.cross_layers):
         name, width = f'cross{l}', x0.shape[1]
         if config.low_rank:
             u = net.linear(name + '.u', net.linear(name + '.v', x, config.low_rank, bias=False), width)

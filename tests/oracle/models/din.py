@@ -24,5 +24,5 @@ def logit(config, inputs, net):
     weights = net.mlp_of('attention', pair, config.attention, [80, 40], activation='SIGMOID')[..., 0]
     weights = masked_softmax(weights, mask) if config.softmax else weights * mask
     interest = (weights[..., None] * events).sum(1)
-    x = torch.cat([interest, *(inputs.vector(net, f) for f in inputs.plain())], 1)
+    x = torch.cat([*(inputs.vector(net, f) for f in inputs.plain()), interest], 1)
     return net.mlp_of('mlp', x, config.mlp, [200, 80], activation='DICE', batch_norm=True)[:, 0]

@@ -132,6 +132,13 @@ INSTANTIATE_TEST_SUITE_P(Models, BaselineGradient,
                          testing::Combine(testing::ValuesIn(Cases()), testing::Values(5u, 53u)),
                          NameOf);
 
+// Wide layers, which run on a whole block at once, between narrow ones that take a few panels.
+TEST(Din, OfItsFullSizeHasTheGradientsOfCentralDifferences) {
+  nn::CheckGradients(BuilderOf("din {}"),
+                     {.fields = SequenceFields(32), .rows = 100, .unique_rows = 40},
+                     {.samples = 2, .step = 1e-6, .tolerance = 1e-4, .float_tolerance = 5e-3});
+}
+
 std::size_t TrainedFloats(const std::string& model, const std::vector<FieldSpec>& fields) {
   nn::GraphBuilder graph(1);
   const auto logit = BuilderOf(model)(graph, fields);

@@ -82,7 +82,8 @@ class Example {
     args_.workspace = workspace.data();
     kernels.attention(args_);
     const bool add = before != 0;
-    kernels.attention_gradient({args_, do_.data(), dq.data(), dk.data(), dv.data(), add, add, add});
+    kernels.attention_gradient(
+        {args_, out.data(), do_.data(), dq.data(), dk.data(), dv.data(), add, add, add});
     return {out, dq, dk, dv};
   }
 

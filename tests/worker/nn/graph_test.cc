@@ -109,6 +109,32 @@ TEST(Graph, ThreadsAndBlocksChangeNothingButRounding) {
     }
 }
 
+// A tensor that a wide op made and a narrow group reads last, and a larger one that the same group
+// makes for the next wide op: the group's first panels must not overwrite what its later ones read.
+TEST(Graph, NarrowOpsBetweenWideOnesKeepTheirArraysApart) {
+  const Problem problem{.fields = CategoricalFields(4, 8, 2), .rows = 200};
+  GraphBuilder g(1);
+  Tensor x = *FieldEmbeddings(g, problem.fields);
+  for (const std::uint32_t size : {600u, 20u, 810u, 30u, 1u}) {  // weights 32x600, 810x30: wide
+    const std::string name = "w" + std::to_string(size);
+    x = *Linear(g, name, x, Add(g, name, {static_cast<std::uint32_t>(x.Size()), size}),
+                std::nullopt);
+    if (size > 1) x = Relu(g, name + ".relu", x);
+  }
+  std::vector<std::vector<double>> scores, gradients;
+  for (std::size_t block_rows : {16u, 0u}) {  // panel by panel there is nothing to overwrite
+    const auto graph = *BasicGraph<double>::Make(g, x, {.block_rows = block_rows});
+    StepData<double> data(problem, g);
+    scores.push_back(data.Score(*graph));
+    data.Train(*graph);
+    gradients.push_back(data.dense_gradients);
+  }
+  for (std::size_t r = 0; r < 200; ++r)
+    ASSERT_NEAR(scores[1][r], scores[0][r], 1e-9 * std::abs(scores[0][r]) + 1e-9) << r;
+  for (std::size_t i = 0; i < gradients[0].size(); ++i)
+    ASSERT_NEAR(gradients[1][i], gradients[0][i], 1e-6) << i;
+}
+
 TEST(Graph, BatchesOfAllSizesInTurnGiveWhatAFreshGraphGives) {
   GraphBuilder builder(1);
   const Tensor logit = SmallNet(builder, SmallProblem(1).fields, true);

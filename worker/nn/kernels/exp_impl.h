@@ -31,10 +31,31 @@ namespace cairn::worker::nn::CAIRN_ISA {
   return x != x ? x : x < kLowest ? Vec<float>{} : high;
 }
 
+// The same for x <= 0, -inf or NaN, in fewer steps: ln 2 in one part, so the relative error grows
+// with |x|, to 2e-7 at -40.
+[[gnu::always_inline]] inline Vec<float> ExpNotPositive(Vec<float> x) {
+  constexpr float kLowest = -87.33654f;
+  constexpr float kRound = 12582912.f;
+  const Vec<float> clamped = x < kLowest ? Broadcast(kLowest) : x;
+  const Vec<float> shifted = clamped * 1.44269504f + kRound;
+  const Vec<float> r = clamped - (shifted - kRound) * 0.693147181f;
+  Vec<float> p = r * 1.38145837e-3f + 8.36872403e-3f;
+  p = p * r + 4.16683890e-2f;
+  p = p * r + 0.166665211f;
+  p = p * r + 0.499999940f;
+  p = p * r + 1.f;
+  p = p * r + 1.f;
+  const auto bits =
+      reinterpret_cast<Vec<std::int32_t>>(p) + (reinterpret_cast<Vec<std::int32_t>>(shifted) << 23);
+  return x < kLowest ? Vec<float>{} : reinterpret_cast<Vec<float>>(bits);
+}
+
 [[gnu::always_inline]] inline Vec<double> Exp(Vec<double> x) {
   for (std::size_t i = 0; i < kWidth<double>; ++i) x[i] = __builtin_exp(x[i]);
   return x;
 }
+
+[[gnu::always_inline]] inline Vec<double> ExpNotPositive(Vec<double> x) { return Exp(x); }
 
 template <typename T>
 void ExpOf(const T* in, std::size_t n, T* out) {

@@ -111,6 +111,7 @@ struct AttentionArgs {
 template <typename T>
 struct AttentionGradientArgs {
   AttentionArgs<T> forward;
+  const T* out = nullptr;  // what the forward pass gave; not used without softmax
   const T* out_gradient = nullptr;
   // Null: not wanted. They may be one array if all but the first of them accumulate.
   T* q_gradient = nullptr;

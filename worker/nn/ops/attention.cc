@@ -45,6 +45,7 @@ class AttentionOp final : public Op<T> {
 
   void Backward(const StepContext<T>&, const BlockContext<T>& block) override {
     kernels_.attention_gradient({.forward = Args(block),
+                                 .out = block.out,
                                  .out_gradient = block.out_gradient,
                                  .q_gradient = block.in_gradient[0],
                                  .k_gradient = block.in_gradient[1],
@@ -247,6 +248,7 @@ Result<Tensor> Attention(GraphBuilder& graph, std::string name, const Tensor& q,
     layout.active = options.mask.active;
     def.inputs.push_back(*options.mask.ranks);
   }
+  def.reads_output = options.softmax;
   layout.pairs = options.mask.pairs;
   layout.diagonal = options.mask.diagonal;
   def.name = std::move(name);
