@@ -1,4 +1,4 @@
-// Attention, and the rotation of RoPE. Scores are made for a few queries of one panel and head at a
+// Attention. Scores are made for a few queries of one panel and head at a
 // time, so that they stay in the nearest caches, and never leave the workspace.
 #pragma once
 
@@ -395,27 +395,6 @@ template <typename T>
 void AttentionGradient(const AttentionGradientArgs<T>& args) {
   for (std::size_t p = 0; p < args.forward.panels; ++p)
     for (std::size_t h = 0; h < args.forward.shape.heads; ++h) AttentionGradientHead(args, p, h);
-}
-
-// Pairs (a, b) of neighbouring values -> (a cos - b sin, b cos + a sin).
-template <typename T>
-void Rotate(const RotateArgs<T>& args) {
-  const T* in = args.in;
-  T* out = args.out;
-  for (std::size_t p = 0; p < args.panels; ++p)
-    for (std::size_t i = 0; i < args.pairs; ++i, in += 2 * kLanes, out += 2 * kLanes) {
-      const T c = args.cosine[i], s = args.inverse ? -args.sine[i] : args.sine[i];
-      for (std::size_t part = 0; part < kLanes; part += kWidth<T>) {
-        const Vec<T> a = Load(in + part), b = Load(in + kLanes + part);
-        Vec<T> left = a * c - b * s, right = b * c + a * s;
-        if (args.accumulate) {
-          left += Load(out + part);
-          right += Load(out + kLanes + part);
-        }
-        Store(out + part, left);
-        Store(out + kLanes + part, right);
-      }
-    }
 }
 
 }  // namespace cairn::worker::nn::CAIRN_ISA

@@ -8,6 +8,7 @@
 #include "worker/nn/kernels/lane_product_impl.h"
 #include "worker/nn/kernels/mix_gradient_impl.h"
 #include "worker/nn/kernels/norm_impl.h"
+#include "worker/nn/kernels/rotate_impl.h"
 
 namespace cairn::worker::nn::CAIRN_ISA {
 
