@@ -9,6 +9,9 @@ using proto::FeatureConfig;
 using proto::NumericConfig;
 using proto::SequenceConfig;
 
+// Longest history. Each row of a batch has room for so many events.
+constexpr std::uint32_t kMaxHistory = 65536;
+
 class FeatureRules {
  public:
   FeatureRules(const FeatureConfig& feature, const OriginTree& node, ProblemList* problems)
@@ -74,9 +77,11 @@ class FeatureRules {
                      "\""));
     }
     if (sequence.pooling() == SequenceConfig::HISTORY) {
-      if (sequence.max_length() == 0 && !node_.damaged) {
+      const std::uint32_t length = sequence.max_length();
+      if ((length == 0 || length > kMaxHistory) && !node_.damaged) {
         Problem(FeatureConfig::kSequenceFieldNumber, SequenceConfig::kMaxLengthFieldNumber,
-                StrCat(who_, " is a HISTORY, which needs sequence.max_length of at least 1"));
+                StrCat(who_, " is a HISTORY, which needs sequence.max_length of at least 1 and at ",
+                       "most ", kMaxHistory, length == 0 ? "" : StrCat(", got ", length)));
       }
     } else if (sequence.has_target()) {
       Problem(FeatureConfig::kSequenceFieldNumber, SequenceConfig::kTargetFieldNumber,

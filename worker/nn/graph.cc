@@ -20,6 +20,10 @@ namespace {
 // thousand values per row lie within a few megabytes.
 constexpr std::size_t kBlockPanels = 15;
 
+std::size_t BlockPanels(const GraphOptions& options) {
+  return options.block_rows == 0 ? kBlockPanels : PanelsOf(options.block_rows);
+}
+
 struct BlockRange {
   std::size_t first_panel = 0;
   std::size_t panels = 0;
@@ -63,10 +67,12 @@ std::unique_ptr<Op<T>> MakeOp(const OpDef& def, const OpEnvironment<T>& environm
 template <typename T>
 class GraphImpl final : public BasicGraph<T> {
  public:
-  GraphImpl(const GraphBuilder& builder, const Tensor& logit, const GraphOptions& options,
-            const Kernels<T>* kernels)
-      : pool_(options.pool), kernels_(kernels), plan_(MakePlan(builder.ops(), logit)) {
-    block_panels_ = options.block_rows == 0 ? kBlockPanels : PanelsOf(options.block_rows);
+  GraphImpl(const GraphBuilder& builder, const GraphOptions& options, const Kernels<T>* kernels,
+            Plan plan)
+      : pool_(options.pool),
+        kernels_(kernels),
+        plan_(std::move(plan)),
+        block_panels_(BlockPanels(options)) {
     parameter_floats_ = builder.ParameterFloats();
     OpEnvironment<T> environment;
     environment.kernels = kernels;
@@ -321,7 +327,7 @@ class GraphImpl final : public BasicGraph<T> {
   std::vector<std::unique_ptr<Op<T>>> ops_;
   std::map<std::size_t, std::size_t> table_dims_;  // of the tables that are read
   std::size_t parameter_floats_ = 0;
-  std::size_t block_panels_ = 0;
+  const std::size_t block_panels_;
   std::size_t panels_ = 0;  // room for this many
   HugeBuffer<T> saved_;
   std::vector<ThreadState<T>> threads_;
@@ -356,6 +362,27 @@ Status CheckGraph(const GraphBuilder& builder, const Tensor& logit) {
   return OkStatus();
 }
 
+// Whether the buffers of a graph fit. In floating point: the products may exceed 64 bits.
+template <typename T>
+Status CheckMemory(const Plan& plan, const GraphBuilder& builder, const GraphOptions& options) {
+  if (options.max_bytes == 0) return OkStatus();
+  const int threads = options.pool == nullptr ? 1 : options.pool->threads();
+  const auto values = [](std::size_t per_row, std::size_t panels) {
+    return static_cast<double>(per_row) * static_cast<double>(panels * kLanes);
+  };
+  const double of_thread = values(plan.scratch_size, BlockPanels(options)) +
+                           values(plan.local_size, kGroupPanels) +
+                           static_cast<double>(builder.ParameterFloats());
+  const double bytes = sizeof(T) * (values(plan.saved_size, PanelsOf(options.max_rows)) +
+                                    of_thread * static_cast<double>(threads));
+  if (bytes <= static_cast<double>(options.max_bytes)) return OkStatus();
+  return absl::InvalidArgumentError(StrCat(
+      "batches of ", options.max_rows, " rows on ", threads, threads == 1 ? " thread" : " threads",
+      " need ", std::ceil(bytes / 1e8) / 10, " GB of memory, and there are ",
+      std::floor(static_cast<double>(options.max_bytes) / 1e8) / 10,
+      " GB; smaller batches, fewer threads, shorter histories or a smaller model need less"));
+}
+
 }  // namespace
 
 template <typename T>
@@ -366,8 +393,10 @@ Result<std::unique_ptr<BasicGraph<T>>> BasicGraph<T>::Make(const GraphBuilder& b
   const Kernels<T>* kernels = FindKernels<T>(options.isa);
   if (kernels == nullptr)
     return absl::FailedPreconditionError("this CPU lacks the instruction set that was asked for");
+  Plan plan = MakePlan(builder.ops(), logit);
+  RETURN_IF_ERROR(CheckMemory<T>(plan, builder, options));
   return std::unique_ptr<BasicGraph<T>>(
-      std::make_unique<GraphImpl<T>>(builder, logit, options, kernels));
+      std::make_unique<GraphImpl<T>>(builder, options, kernels, std::move(plan)));
 }
 
 template class BasicGraph<float>;

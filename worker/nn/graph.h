@@ -134,6 +134,7 @@ struct GraphOptions {
   ThreadPool* pool = nullptr;   // borrowed, outlives the graph; null: the calling thread alone
   Isa isa = Isa::kBest;         // FailedPrecondition if this CPU cannot run it
   std::size_t block_rows = 0;   // 0: chosen for the cache; otherwise rounded up to 16
+  std::size_t max_bytes = 0;  // InvalidArgument if activations and gradients need more; 0: no bound
 };
 
 // T = float to train; T = double is the reference that gradients are checked with.

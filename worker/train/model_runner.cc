@@ -1,5 +1,7 @@
 #include "worker/train/model_runner.h"
 
+#include <unistd.h>
+
 #include <utility>
 
 #include "common/base/thread_pool.h"
@@ -10,6 +12,13 @@
 
 namespace cairn::worker {
 namespace {
+
+std::size_t MemoryOfMachine() {
+  const long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGE_SIZE);
+  return pages > 0 && page_bytes > 0
+             ? static_cast<std::size_t>(pages) * static_cast<std::size_t>(page_bytes)
+             : 0;
+}
 
 class GraphRunner : public ModelRunner {
  public:
@@ -23,6 +32,7 @@ class GraphRunner : public ModelRunner {
     nn::GraphOptions options;
     options.max_rows = max_rows;
     options.pool = &pool_;
+    options.max_bytes = MemoryOfMachine();
     ASSIGN_OR_RETURN(graph_, nn::Graph::Make(builder_, logit, options));
     return OkStatus();
   }

@@ -313,9 +313,12 @@ std::string WithHistory(std::string_view line, std::string_view sequence = "max_
 TEST(JobProblems, Histories) {
   EXPECT_EQ(ProblemsOf(WithHistory("", "max_length: 30 target: 'item'")), "");
   EXPECT_EQ(ProblemsOf(WithHistory("", "")),
-            "job:3:50: feature \"h\" is a HISTORY, which needs sequence.max_length of at least 1");
+            "job:3:50: feature \"h\" is a HISTORY, which needs sequence.max_length of at least 1 "
+            "and at most 65536");
   EXPECT_EQ(ProblemsOf(WithHistory("", "max_length: 0")),
-            "job:3:90: feature \"h\" is a HISTORY, which needs sequence.max_length of at least 1");
+            "job:3:90: feature \"h\" is a HISTORY, which needs sequence.max_length of at least 1 "
+            "and at most 65536");
+  EXPECT_THAT(ProblemsOf(WithHistory("", "max_length: 100000")), HasSubstr(", got 100000"));
   EXPECT_EQ(ProblemsOf(WithHistory("", "max_length: 30 target: 'itme'")),
             "job:3:101: sequence.target of feature \"h\": there is no feature \"itme\"; did you "
             "mean \"item\"?");

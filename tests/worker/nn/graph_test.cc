@@ -70,6 +70,22 @@ TEST(Graph, HugeLogitsGiveFiniteLosses) {
   EXPECT_EQ(result.first_non_finite_row, -1);
 }
 
+TEST(Graph, MoreMemoryThanThereIsIsRefused) {
+  const Problem problem = SmallProblem(20);
+  GraphBuilder builder(1);
+  const Tensor logit = SmallNet(builder, problem.fields, true);
+  const std::size_t held = (*Graph::Make(builder, logit, {.max_rows = 5000}))->MemoryBytes();
+  EXPECT_TRUE(Graph::Make(builder, logit, {.max_rows = 5000, .max_bytes = held}).ok());
+  const Status refused =
+      Graph::Make(builder, logit, {.max_rows = 5000, .max_bytes = held / 2}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()),
+              testing::AllOf(testing::HasSubstr("batches of 5000 rows on 1 thread need"),
+                             testing::HasSubstr("smaller")));
+  const std::size_t too_many = std::size_t{1} << 60;
+  EXPECT_FALSE(Graph::Make(builder, logit, {.max_rows = too_many, .max_bytes = held}).ok());
+}
+
 TEST(Graph, EqualInputsGiveEqualBitsForEqualThreadCounts) {
   const Problem problem = SmallProblem(300);
   GraphBuilder builder(1);
