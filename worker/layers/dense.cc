@@ -54,35 +54,40 @@ Status CheckTokens(const std::string& prefix, const Tensor& x) {
   return absl::InvalidArgumentError(StrCat("layer '", prefix, "' needs tokens [n, d]"));
 }
 
+struct LinearParameters {
+  Parameter weight;  // [inputs, outputs]
+  std::optional<Parameter> bias;
+};
+
+Result<LinearParameters> AddLinear(nn::GraphBuilder& graph, const std::string& prefix,
+                                   std::uint32_t inputs, std::uint32_t outputs, bool bias) {
+  LinearParameters parameters;
+  ASSIGN_OR_RETURN(
+      parameters.weight,
+      AddWeight(graph, prefix + ".weight", {inputs, outputs}, Init::XavierNormal(inputs, outputs)),
+      prefix);
+  if (bias) {
+    ASSIGN_OR_RETURN(parameters.bias, AddConstant(graph, prefix + ".bias", {outputs}, 0), prefix);
+  }
+  return parameters;
+}
+
 }  // namespace
 
 Result<Tensor> Linear(nn::GraphBuilder& graph, const std::string& prefix, const Tensor& x,
                       std::uint32_t outputs, bool bias) {
-  const auto inputs = static_cast<std::uint32_t>(x.Size());
-  ASSIGN_OR_RETURN(
-      const Parameter weight,
-      AddWeight(graph, prefix + ".weight", {inputs, outputs}, Init::XavierNormal(inputs, outputs)),
-      prefix);
-  std::optional<Parameter> shift;
-  if (bias) {
-    ASSIGN_OR_RETURN(shift, AddConstant(graph, prefix + ".bias", {outputs}, 0), prefix);
-  }
-  return nn::Linear(graph, prefix, x, weight, shift);
+  ASSIGN_OR_RETURN(const LinearParameters linear,
+                   AddLinear(graph, prefix, static_cast<std::uint32_t>(x.Size()), outputs, bias),
+                   prefix);
+  return nn::Linear(graph, prefix, x, linear.weight, linear.bias);
 }
 
 Result<Tensor> TokenLinear(nn::GraphBuilder& graph, const std::string& prefix, const Tensor& x,
                            std::uint32_t outputs, bool bias) {
   RETURN_IF_ERROR(CheckTokens(prefix, x), prefix);
-  const std::uint32_t inputs = x.dims[1];
-  ASSIGN_OR_RETURN(
-      const Parameter weight,
-      AddWeight(graph, prefix + ".weight", {inputs, outputs}, Init::XavierNormal(inputs, outputs)),
-      prefix);
-  std::optional<Parameter> shift;
-  if (bias) {
-    ASSIGN_OR_RETURN(shift, AddConstant(graph, prefix + ".bias", {outputs}, 0), prefix);
-  }
-  return nn::TokenLinear(graph, prefix, x, weight, shift);
+  ASSIGN_OR_RETURN(const LinearParameters linear,
+                   AddLinear(graph, prefix, x.dims[1], outputs, bias), prefix);
+  return nn::TokenLinear(graph, prefix, x, linear.weight, linear.bias);
 }
 
 Result<Tensor> PerTokenLinear(nn::GraphBuilder& graph, const std::string& prefix, const Tensor& x,
