@@ -24,7 +24,7 @@ void CoordinatorImpl::Changed() {
 void CoordinatorImpl::Fail(std::string_view who, const Status& status) {
   if (failure_.ok() && !is_over_) {
     failure_ = Annotate(status, who);
-    LOG(ERROR) << "the job fails: " << failure_.message();
+    LOG(INFO) << "the job fails: " << failure_.message();
   }
   Changed();
 }

@@ -26,10 +26,6 @@ class LocalJobImpl : public LocalJob {
       : job_(job), server_(std::move(server)), admin_(MakeLocalPsAdmin(server_.get())) {}
 
   Status Init(const std::string& run_dir, const std::string& vocabulary, JobObserver* observer) {
-    if (!vocabulary.empty()) {
-      ASSIGN_OR_RETURN(worker::Vocabulary parsed, worker::Vocabulary::Parse(vocabulary));
-      vocabulary_ = std::make_shared<worker::Vocabulary>(std::move(parsed));
-    }
     CoordinatorOptions options;
     options.run_dir = run_dir;
     options.vocabulary = vocabulary;
@@ -37,6 +33,12 @@ class LocalJobImpl : public LocalJob {
     options.observer = observer;
     options.progress_every_s = job_.train().progress_every_s();
     ASSIGN_OR_RETURN(coordinator_, CoordinatorCore::Make(job_, options));
+    if (!vocabulary.empty()) {  // now that the checkpoint it may come from is known to be sound
+      ASSIGN_OR_RETURN(worker::Vocabulary parsed, worker::Vocabulary::Parse(vocabulary),
+                       "vocabulary");
+      RETURN_IF_ERROR(worker::CheckVocabulary(parsed, job_), "vocabulary");
+      vocabulary_ = std::make_shared<worker::Vocabulary>(std::move(parsed));
+    }
     control_ = MakeLocalJobControl(coordinator_.get());
     client_ = MakeLocalPsClient(job_, {server_.get()}, ps::PsOptions{}.slot_bits);
     return OkStatus();

@@ -150,6 +150,9 @@ TEST_F(PrepareJobTest, AVocabularyIsKeptWithEveryCheckpoint) {
   ASSERT_THAT(*problems, SizeIs(1));
   EXPECT_EQ((*problems)[0].file, "vocabulary");
   EXPECT_TRUE(absl::IsDataLoss(Scorer::Open(RunDir(), {}).status()));
+  FlipByte(checkpoints->back() + "/vocabulary", 3);  // no longer one at all
+  EXPECT_THAT(LocalJob::Make(job, RunDir(), &listener_).status().ToString(),
+              HasSubstr("/vocabulary: content is altered"));
   std::filesystem::remove(checkpoints->back() + "/vocabulary");
   EXPECT_THAT((*VerifyCheckpoint(checkpoints->back()))[0].what, HasSubstr("missing"));
 }
