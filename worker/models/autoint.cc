@@ -56,23 +56,21 @@ Result<Tensor> BuildAutoint(const proto::ModelConfig& model, const ModelContext&
     return absl::InvalidArgumentError(StrCat("model.autoint.heads: ", config.heads(),
                                              " heads do not divide width ", config.width()));
   ASSIGN_OR_RETURN(const ModelFields fields,
-                   SortFields({.model = "autoint", .linear = config.linear()}, context.fields),
-                   "autoint");
-  ASSIGN_OR_RETURN(const Tensor first, nn::FieldEmbeddings(graph, fields.inputs), "autoint");
+                   SortFields({.model = "autoint", .linear = config.linear()}, context.fields));
+  ASSIGN_OR_RETURN(const Tensor first, nn::FieldEmbeddings(graph, fields.inputs));
   Tensor e = first;
   for (std::uint32_t l = 1; l <= config.layers(); ++l) {
-    ASSIGN_OR_RETURN(e, InteractingLayer(graph, StrCat("layer", l), config, e), "autoint");
+    ASSIGN_OR_RETURN(e, InteractingLayer(graph, StrCat("layer", l), config, e));
   }
-  ASSIGN_OR_RETURN(Tensor logit, layers::Linear(graph, "logit", e, 1), "autoint");
+  ASSIGN_OR_RETURN(Tensor logit, layers::Linear(graph, "logit", e, 1));
   if (config.mlp().hidden_size() > 0) {
     const auto mlp = layers::Mlp::FromConfig(config.mlp(), {});
-    ASSIGN_OR_RETURN(const Tensor deep, mlp(graph, "mlp", first), "autoint");
-    ASSIGN_OR_RETURN(logit, nn::Add(graph, "add_mlp", logit, deep), "autoint");
+    ASSIGN_OR_RETURN(const Tensor deep, mlp(graph, "mlp", first));
+    ASSIGN_OR_RETURN(logit, nn::Add(graph, "add_mlp", logit, deep));
   }
   if (config.linear()) {
-    ASSIGN_OR_RETURN(const Tensor linear, FirstOrder(graph, fields.linear, /*with_bias=*/false),
-                     "autoint");
-    ASSIGN_OR_RETURN(logit, nn::Add(graph, "add_linear", logit, linear), "autoint");
+    ASSIGN_OR_RETURN(const Tensor linear, FirstOrder(graph, fields.linear, /*with_bias=*/false));
+    ASSIGN_OR_RETURN(logit, nn::Add(graph, "add_linear", logit, linear));
   }
   return logit;
 }

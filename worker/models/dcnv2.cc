@@ -41,28 +41,25 @@ Result<Tensor> CrossLayer(GraphBuilder& graph, const std::string& prefix, std::u
 Result<Tensor> BuildDcnv2(const proto::ModelConfig& model, const ModelContext& context,
                           GraphBuilder& graph) {
   const proto::Dcnv2Config& config = model.dcnv2();
-  ASSIGN_OR_RETURN(const ModelFields fields, SortFields({.model = "dcnv2"}, context.fields),
-                   "dcnv2");
-  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs), "dcnv2");
-  ASSIGN_OR_RETURN(const Tensor x0, nn::Reshape(e, {static_cast<std::uint32_t>(e.Size())}),
-                   "dcnv2");
+  ASSIGN_OR_RETURN(const ModelFields fields, SortFields({.model = "dcnv2"}, context.fields));
+  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs));
+  ASSIGN_OR_RETURN(const Tensor x0, nn::Reshape(e, {static_cast<std::uint32_t>(e.Size())}));
   if (config.low_rank() > x0.dims[0])
     return absl::InvalidArgumentError(StrCat("model.dcnv2.low_rank: ", config.low_rank(),
                                              " is more than the ", x0.dims[0],
                                              " values of all embeddings"));
   Tensor cross = x0;
   for (std::uint32_t l = 0; l < config.cross_layers(); ++l) {
-    ASSIGN_OR_RETURN(cross, CrossLayer(graph, StrCat("cross", l), config.low_rank(), x0, cross),
-                     "dcnv2");
+    ASSIGN_OR_RETURN(cross, CrossLayer(graph, StrCat("cross", l), config.low_rank(), x0, cross));
   }
   const auto mlp = layers::Mlp::FromConfig(config.mlp(), {500, 500, 500}, /*outputs=*/0);
   Tensor last = cross;
   if (config.structure() == proto::Dcnv2Config::STACKED) {
-    ASSIGN_OR_RETURN(last, mlp(graph, "mlp", cross), "dcnv2");
+    ASSIGN_OR_RETURN(last, mlp(graph, "mlp", cross));
   } else if (config.structure() == proto::Dcnv2Config::PARALLEL) {
-    ASSIGN_OR_RETURN(const Tensor deep, mlp(graph, "mlp", x0), "dcnv2");
+    ASSIGN_OR_RETURN(const Tensor deep, mlp(graph, "mlp", x0));
     const Tensor both[] = {cross, deep};
-    ASSIGN_OR_RETURN(last, nn::ConcatFeatures(graph, "join", both), "dcnv2");
+    ASSIGN_OR_RETURN(last, nn::ConcatFeatures(graph, "join", both));
   }
   return layers::Linear(graph, "logit", last, 1);
 }

@@ -19,15 +19,14 @@ using nn::Tensor;
 Result<Tensor> BuildDeepfm(const proto::ModelConfig& model, const ModelContext& context,
                            nn::GraphBuilder& graph) {
   ASSIGN_OR_RETURN(const ModelFields fields,
-                   SortFields({.model = "deepfm", .linear = true}, context.fields), "deepfm");
-  ASSIGN_OR_RETURN(const Tensor first, FirstOrder(graph, fields.linear, /*with_bias=*/true),
-                   "deepfm");
-  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs), "deepfm");
-  ASSIGN_OR_RETURN(const Tensor second, layers::PairwiseSum(graph, "second", e), "deepfm");
+                   SortFields({.model = "deepfm", .linear = true}, context.fields));
+  ASSIGN_OR_RETURN(const Tensor first, FirstOrder(graph, fields.linear, /*with_bias=*/true));
+  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs));
+  ASSIGN_OR_RETURN(const Tensor second, layers::PairwiseSum(graph, "second", e));
   const auto mlp = layers::Mlp::FromConfig(model.deepfm().mlp(), {300, 300, 300});
-  ASSIGN_OR_RETURN(const Tensor deep, mlp(graph, "mlp", e), "deepfm");
+  ASSIGN_OR_RETURN(const Tensor deep, mlp(graph, "mlp", e));
 
-  ASSIGN_OR_RETURN(const Tensor fm, nn::Add(graph, "fm", first, second), "deepfm");
+  ASSIGN_OR_RETURN(const Tensor fm, nn::Add(graph, "fm", first, second));
   return nn::Add(graph, "logit", fm, deep);
 }
 

@@ -60,25 +60,23 @@ Result<Pair> MakePair(GraphBuilder& graph, const ModelContext& context, const Mo
                       const Tensor& e) {
   std::vector<Tensor> queries, keys;
   for (const FieldSpec& history : fields.histories) {
-    ASSIGN_OR_RETURN(queries.emplace_back(), QueryPart(graph, context, fields.inputs, e, history),
-                     "din");
-    ASSIGN_OR_RETURN(keys.emplace_back(), nn::HistoryEmbeddings(graph, history), "din");
+    ASSIGN_OR_RETURN(queries.emplace_back(), QueryPart(graph, context, fields.inputs, e, history));
+    ASSIGN_OR_RETURN(keys.emplace_back(), nn::HistoryEmbeddings(graph, history));
   }
   Pair pair;
-  ASSIGN_OR_RETURN(const Tensor query, nn::ConcatFeatures(graph, "query", queries), "din");
-  ASSIGN_OR_RETURN(pair.keys, nn::ConcatFeatures(graph, "keys", keys), "din");
-  ASSIGN_OR_RETURN(pair.query, nn::RepeatToken(graph, "queries", query, pair.keys.dims[0]), "din");
+  ASSIGN_OR_RETURN(const Tensor query, nn::ConcatFeatures(graph, "query", queries));
+  ASSIGN_OR_RETURN(pair.keys, nn::ConcatFeatures(graph, "keys", keys));
+  ASSIGN_OR_RETURN(pair.query, nn::RepeatToken(graph, "queries", query, pair.keys.dims[0]));
   return pair;
 }
 
 // a_t before the softmax: [T, 1].
 Result<Tensor> Weights(GraphBuilder& graph, const proto::DinConfig& config, const Pair& pair) {
   ASSIGN_OR_RETURN(const Tensor difference,
-                   nn::Subtract(graph, "difference", pair.query, pair.keys), "din");
-  ASSIGN_OR_RETURN(const Tensor product, nn::Multiply(graph, "product", pair.query, pair.keys),
-                   "din");
+                   nn::Subtract(graph, "difference", pair.query, pair.keys));
+  ASSIGN_OR_RETURN(const Tensor product, nn::Multiply(graph, "product", pair.query, pair.keys));
   const Tensor parts[] = {pair.query, pair.keys, difference, product};
-  ASSIGN_OR_RETURN(const Tensor input, nn::ConcatFeatures(graph, "attention.input", parts), "din");
+  ASSIGN_OR_RETURN(const Tensor input, nn::ConcatFeatures(graph, "attention.input", parts));
   auto mlp = layers::Mlp::FromConfig(config.attention(), {80, 40});
   if (config.attention().hidden_size() == 0 && !config.attention().has_activation())
     mlp.activation = layers::Activation::kSigmoid;
@@ -99,11 +97,11 @@ Result<Tensor> BuildDin(const proto::ModelConfig& model, const ModelContext& con
                         GraphBuilder& graph) {
   const proto::DinConfig& config = model.din();
   ASSIGN_OR_RETURN(const ModelFields fields,
-                   SortFields({.model = "din", .histories = true}, context.fields), "din");
-  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs), "din");
-  ASSIGN_OR_RETURN(const Tensor mask, nn::HistoryMask(graph, fields.histories), "din");
-  ASSIGN_OR_RETURN(const Pair pair, MakePair(graph, context, fields, e), "din");
-  ASSIGN_OR_RETURN(const Tensor weights, Weights(graph, config, pair), "din");
+                   SortFields({.model = "din", .histories = true}, context.fields));
+  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs));
+  ASSIGN_OR_RETURN(const Tensor mask, nn::HistoryMask(graph, fields.histories));
+  ASSIGN_OR_RETURN(const Pair pair, MakePair(graph, context, fields, e));
+  ASSIGN_OR_RETURN(const Tensor weights, Weights(graph, config, pair));
 
   // Attention with scores 1 * a_t: the masked weighted sum, with or without softmax.
   nn::AttentionOptions options;
@@ -112,13 +110,12 @@ Result<Tensor> BuildDin(const proto::ModelConfig& model, const ModelContext& con
   options.mask.keys = mask;
   const Tensor one = nn::Constant(graph, "one", {1, 1}, 1);
   ASSIGN_OR_RETURN(Tensor interest,
-                   nn::Attention(graph, "interest", one, weights, pair.keys, options), "din");
+                   nn::Attention(graph, "interest", one, weights, pair.keys, options));
 
-  ASSIGN_OR_RETURN(interest, nn::Reshape(interest, {interest.dims[1]}), "din");
-  ASSIGN_OR_RETURN(const Tensor flat, nn::Reshape(e, {static_cast<std::uint32_t>(e.Size())}),
-                   "din");
+  ASSIGN_OR_RETURN(interest, nn::Reshape(interest, {interest.dims[1]}));
+  ASSIGN_OR_RETURN(const Tensor flat, nn::Reshape(e, {static_cast<std::uint32_t>(e.Size())}));
   const Tensor all[] = {flat, interest};
-  ASSIGN_OR_RETURN(const Tensor input, nn::ConcatFeatures(graph, "join", all), "din");
+  ASSIGN_OR_RETURN(const Tensor input, nn::ConcatFeatures(graph, "join", all));
   return Head(config.mlp())(graph, "mlp", input);
 }
 

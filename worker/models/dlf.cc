@@ -15,7 +15,7 @@
 #include "worker/layers/dense.h"
 #include "worker/layers/mlp.h"
 #include "worker/models/dlf_parts.h"
-#include "worker/models/inputs.h"
+#include "worker/models/fields.h"
 #include "worker/models/model_builders.h"
 #include "worker/nn/ops/activation.h"
 #include "worker/nn/ops/arithmetic.h"
@@ -67,12 +67,12 @@ Result<Tensor> Layer(GraphBuilder& graph, const std::string& prefix, const dlf::
 Result<Tensor> BuildDlf(const proto::ModelConfig& model, const ModelContext& context,
                         GraphBuilder& graph) {
   const proto::DlfConfig& config = model.dlf();
-  ASSIGN_OR_RETURN(const std::vector<FieldSpec> fields, OneVectorEach("dlf", context.fields));
-  ASSIGN_OR_RETURN(const Tensor first, nn::FieldEmbeddings(graph, fields), "dlf");
+  ASSIGN_OR_RETURN(const ModelFields fields, SortFields({.model = "dlf"}, context.fields));
+  ASSIGN_OR_RETURN(const Tensor first, nn::FieldEmbeddings(graph, fields.inputs));
   ASSIGN_OR_RETURN(const dlf::Options options, dlf::Resolve(config, first.dims[0], first.dims[1]));
   Tensor e = first;
   for (std::uint32_t l = 1; l <= config.layers(); ++l) {
-    ASSIGN_OR_RETURN(e, Layer(graph, StrCat("layer", l), options, first, e), "dlf");
+    ASSIGN_OR_RETURN(e, Layer(graph, StrCat("layer", l), options, first, e));
   }
   const layers::Mlp head{.hidden = {config.head_hidden()},
                          .batch_norm = config.batch_norm(),

@@ -24,9 +24,7 @@ Status RefuseHistories(std::string_view model, std::span<const FieldSpec> fields
 }
 
 Result<ModelFields> SortFields(const FieldNeeds& needs, std::span<const FieldSpec> fields) {
-  if (!needs.histories) {
-    RETURN_IF_ERROR(RefuseHistories(needs.model, fields), needs.model);
-  }
+  if (!needs.histories) RETURN_IF_ERROR(RefuseHistories(needs.model, fields));
   ModelFields sorted;
   for (const FieldSpec& field : fields) {
     if (field.linear && !needs.linear)
@@ -44,7 +42,7 @@ Result<ModelFields> SortFields(const FieldNeeds& needs, std::span<const FieldSpe
     return Missing(needs, "a SEQUENCE feature with sequence.pooling: HISTORY");
   if (needs.linear && sorted.linear.empty())
     return Missing(needs, "first-order weights: features with role: LINEAR");
-  if (sorted.inputs.empty()) return Missing(needs, "at least one feature with one vector");
+  if (sorted.inputs.empty()) return Missing(needs, "at least one feature that is not a history");
   return sorted;
 }
 

@@ -73,20 +73,19 @@ Result<Tensor> BuildFinalmlp(const proto::ModelConfig& model, const ModelContext
   const proto::FinalmlpConfig& config = model.finalmlp();
   const auto mlp1 = layers::Mlp::FromConfig(config.mlp1(), {400, 400, 400}, /*outputs=*/0);
   const auto mlp2 = layers::Mlp::FromConfig(config.mlp2(), {400, 400, 400}, /*outputs=*/0);
-  RETURN_IF_ERROR(CheckHeads(config.heads(), "mlp1", mlp1.hidden.back()), "finalmlp");
-  RETURN_IF_ERROR(CheckHeads(config.heads(), "mlp2", mlp2.hidden.back()), "finalmlp");
-  ASSIGN_OR_RETURN(const ModelFields fields, SortFields({.model = "finalmlp"}, context.fields),
-                   "finalmlp");
-  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs), "finalmlp");
-  ASSIGN_OR_RETURN(const Tensor h1, SelectFeatures(graph, "gate1", config, e), "finalmlp");
-  ASSIGN_OR_RETURN(const Tensor h2, SelectFeatures(graph, "gate2", config, e), "finalmlp");
-  ASSIGN_OR_RETURN(const Tensor o1, mlp1(graph, "mlp1", h1), "finalmlp");
-  ASSIGN_OR_RETURN(const Tensor o2, mlp2(graph, "mlp2", h2), "finalmlp");
+  RETURN_IF_ERROR(CheckHeads(config.heads(), "mlp1", mlp1.hidden.back()));
+  RETURN_IF_ERROR(CheckHeads(config.heads(), "mlp2", mlp2.hidden.back()));
+  ASSIGN_OR_RETURN(const ModelFields fields, SortFields({.model = "finalmlp"}, context.fields));
+  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs));
+  ASSIGN_OR_RETURN(const Tensor h1, SelectFeatures(graph, "gate1", config, e));
+  ASSIGN_OR_RETURN(const Tensor h2, SelectFeatures(graph, "gate2", config, e));
+  ASSIGN_OR_RETURN(const Tensor o1, mlp1(graph, "mlp1", h1));
+  ASSIGN_OR_RETURN(const Tensor o2, mlp2(graph, "mlp2", h2));
 
-  ASSIGN_OR_RETURN(const Tensor first, layers::Linear(graph, "linear1", o1, 1), "finalmlp");
-  ASSIGN_OR_RETURN(const Tensor second, layers::Linear(graph, "linear2", o2, 1), "finalmlp");
-  ASSIGN_OR_RETURN(const Tensor sum, nn::Add(graph, "linear", first, second), "finalmlp");
-  ASSIGN_OR_RETURN(const Tensor bilinear, Bilinear(graph, config.heads(), o1, o2), "finalmlp");
+  ASSIGN_OR_RETURN(const Tensor first, layers::Linear(graph, "linear1", o1, 1));
+  ASSIGN_OR_RETURN(const Tensor second, layers::Linear(graph, "linear2", o2, 1));
+  ASSIGN_OR_RETURN(const Tensor sum, nn::Add(graph, "linear", first, second));
+  ASSIGN_OR_RETURN(const Tensor bilinear, Bilinear(graph, config.heads(), o1, o2));
   return nn::Add(graph, "logit", sum, bilinear);
 }
 

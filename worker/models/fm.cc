@@ -17,10 +17,10 @@ using nn::Tensor;
 Result<Tensor> BuildFm(const proto::ModelConfig&, const ModelContext& context,
                        nn::GraphBuilder& graph) {
   ASSIGN_OR_RETURN(const ModelFields fields,
-                   SortFields({.model = "fm", .linear = true}, context.fields), "fm");
-  ASSIGN_OR_RETURN(const Tensor first, FirstOrder(graph, fields.linear, /*with_bias=*/true), "fm");
-  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs), "fm");
-  ASSIGN_OR_RETURN(const Tensor second, layers::PairwiseSum(graph, "second", e), "fm");
+                   SortFields({.model = "fm", .linear = true}, context.fields));
+  ASSIGN_OR_RETURN(const Tensor first, FirstOrder(graph, fields.linear, /*with_bias=*/true));
+  ASSIGN_OR_RETURN(const Tensor e, nn::FieldEmbeddings(graph, fields.inputs));
+  ASSIGN_OR_RETURN(const Tensor second, layers::PairwiseSum(graph, "second", e));
   return nn::Add(graph, "logit", first, second);
 }
 

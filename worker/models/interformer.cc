@@ -11,6 +11,7 @@
 #include "worker/layers/attention.h"
 #include "worker/layers/dense.h"
 #include "worker/layers/mlp.h"
+#include "worker/models/fields.h"
 #include "worker/models/model_builders.h"
 #include "worker/nn/ops/activation.h"
 #include "worker/nn/ops/arithmetic.h"
@@ -33,22 +34,13 @@ struct Fields {
   std::uint32_t dim = 0;
 };
 
-Result<Fields> SplitFields(const std::vector<FieldSpec>& specs) {
+Result<Fields> SplitFields(std::span<const FieldSpec> specs) {
+  ASSIGN_OR_RETURN(ModelFields sorted,
+                   SortFields({.model = "interformer", .histories = true}, specs));
   Fields fields;
-  for (const FieldSpec& spec : specs) {
-    if (spec.linear) continue;
-    if (spec.kind == FieldSpec::Kind::kNumeric) {
-      fields.numbers.push_back(spec);
-      continue;
-    }
-    (spec.IsHistory() ? fields.histories : fields.others).push_back(spec);
-  }
-  if (fields.histories.empty())
-    return absl::InvalidArgumentError(
-        "model interformer needs at least one feature with sequence { pooling: HISTORY }");
-  if (fields.numbers.empty() && fields.others.empty())
-    return absl::InvalidArgumentError(
-        "model interformer needs at least one feature that is not a history");
+  fields.histories = std::move(sorted.histories);
+  for (const FieldSpec& spec : sorted.inputs)
+    (spec.kind == FieldSpec::Kind::kNumeric ? fields.numbers : fields.others).push_back(spec);
   const FieldSpec& first = fields.histories[0];
   fields.dim = first.dim;
   for (const FieldSpec& spec : fields.histories)
@@ -82,7 +74,7 @@ class Builder {
         to_others_(config.flow() == Config::INT || config.flow() == Config::S2N) {}
 
   Result<Tensor> Build() {
-    RETURN_IF_ERROR(Check(), "interformer");
+    RETURN_IF_ERROR(Check());
     State state;
     ASSIGN_OR_RETURN(state.x, Tokens(), "inputs");
     if (has_sequence_) RETURN_IF_ERROR(StartSequence(&state), "sequence");
@@ -351,7 +343,7 @@ class Builder {
 
 Result<Tensor> BuildInterformer(const proto::ModelConfig& config, const ModelContext& context,
                                 GraphBuilder& graph) {
-  ASSIGN_OR_RETURN(Fields fields, SplitFields(context.fields), "interformer");
+  ASSIGN_OR_RETURN(Fields fields, SplitFields(context.fields));
   return Builder(config.interformer(), std::move(fields), graph).Build();
 }
 

@@ -8,7 +8,7 @@ namespace cairn::worker {
 // Every field is a first-order weight, whatever its role.
 Result<nn::Tensor> BuildLr(const proto::ModelConfig&, const ModelContext& context,
                            nn::GraphBuilder& graph) {
-  RETURN_IF_ERROR(RefuseHistories("lr", context.fields), "lr");
+  RETURN_IF_ERROR(RefuseHistories("lr", context.fields));
   for (const FieldSpec& field : context.fields)
     if (field.dim != 1)
       return absl::InvalidArgumentError(StrCat("model lr needs tables with dim 1, but field '",

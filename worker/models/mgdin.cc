@@ -16,7 +16,7 @@
 #include "proto/config.pb.h"
 #include "worker/layers/dense.h"
 #include "worker/layers/mlp.h"
-#include "worker/models/inputs.h"
+#include "worker/models/fields.h"
 #include "worker/models/mgdin_groups.h"
 #include "worker/models/model_builders.h"
 #include "worker/nn/ops/activation.h"
@@ -171,19 +171,20 @@ Result<Tensor> Pool(GraphBuilder& graph, const std::string& name, MgdinConfig::P
 Result<Tensor> BuildMgdin(const proto::ModelConfig& model, const ModelContext& context,
                           GraphBuilder& graph) {
   const MgdinConfig& config = model.mgdin();
-  ASSIGN_OR_RETURN(const std::vector<FieldSpec> inputs, OneVectorEach("mgdin", context.fields));
-  ASSIGN_OR_RETURN(const std::vector<std::uint32_t> sizes, Granularities(config, inputs.size()));
+  ASSIGN_OR_RETURN(const ModelFields sorted, SortFields({.model = "mgdin"}, context.fields));
+  ASSIGN_OR_RETURN(const std::vector<std::uint32_t> sizes,
+                   Granularities(config, sorted.inputs.size()));
   ASSIGN_OR_RETURN(const std::vector<FieldSpec> fields,
-                   mgdin::OrderFields(config, inputs, context.seed));
-  ASSIGN_OR_RETURN(const Tensor embeddings, nn::FieldEmbeddings(graph, fields), "mgdin");
+                   mgdin::OrderFields(config, sorted.inputs, context.seed));
+  ASSIGN_OR_RETURN(const Tensor embeddings, nn::FieldEmbeddings(graph, fields));
   std::vector<Tensor> pooled;
   for (std::uint32_t size : sizes) {
     Branch branch(config, context.seed, mgdin::CutWindows(config, fields, size));
-    ASSIGN_OR_RETURN(const Tensor x, branch(graph, embeddings), "mgdin");
+    ASSIGN_OR_RETURN(const Tensor x, branch(graph, embeddings));
     ASSIGN_OR_RETURN(pooled.emplace_back(),
-                     Pool(graph, StrCat("branch", size, ".pool"), config.pooling(), x), "mgdin");
+                     Pool(graph, StrCat("branch", size, ".pool"), config.pooling(), x));
   }
-  ASSIGN_OR_RETURN(const Tensor joined, nn::ConcatFeatures(graph, "join", pooled), "mgdin");
+  ASSIGN_OR_RETURN(const Tensor joined, nn::ConcatFeatures(graph, "join", pooled));
   return layers::Mlp::FromConfig(config.head(), {256, 128})(graph, "head", joined);
 }
 

@@ -324,7 +324,8 @@ TEST(Errors, ARankAboveTheWidthIsRefused) {
 }
 
 TEST(Errors, HistoriesAreRefusedByModelsWithoutSequences) {
-  for (const std::string model : {"fm {}", "deepfm {}", "dcnv2 {}", "autoint {}", "finalmlp {}"})
+  for (const std::string model :
+       {"fm {}", "deepfm {}", "dcnv2 {}", "autoint {}", "finalmlp {}", "dlf {}", "mgdin {}"})
     EXPECT_THAT(ErrorOf(model, SequenceFields(3)),
                 AllOf(HasSubstr("feature.items.sequence.pooling"), HasSubstr("MEAN or SUM"),
                       HasSubstr("model " + model.substr(0, model.find(' ')))));

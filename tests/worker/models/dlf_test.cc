@@ -274,17 +274,6 @@ TEST(Dlf, DrawnBlocksKeepTheNumberOfFieldsEach) {
   EXPECT_THAT(dims["layer2.implicit.bias"], ElementsAre(5, 8));
 }
 
-TEST(Dlf, HistoriesEnterAsTheirMean) {
-  nn::Problem problem{.fields = Fields(4, 6, 2), .rows = 9};
-  problem.fields[2].kind = FieldSpec::Kind::kSequence;
-  SmallModel pooled(Small(""), problem);
-  problem.fields[2].pooling = FieldSpec::Pooling::kHistory;
-  problem.fields[2].max_length = 5;
-  SmallModel history(Small(""), problem);
-  history.TakeInputs(pooled), history.CopyFrom(pooled);
-  EXPECT_EQ(history.Score(), pooled.Score());
-}
-
 // ----------------------------------------------------------------------------------------- errors
 
 TEST(Dlf, OptionsThatContradictAreRefusedByPath) {

@@ -313,15 +313,6 @@ TEST(Interformer, ARowWithoutEventsHasFiniteLogitsAndGradients) {
   EXPECT_GT(model.TableGradient(1), 1e-6);
 }
 
-TEST(Interformer, FirstOrderWeightsAreNoInputs) {
-  std::vector<FieldSpec> fields = Fields({1, 2, 0, 4, 3});
-  const std::size_t count = DenseFloats(kSmall, {1, 2, 0, 4, 3});
-  fields.push_back({.name = "c0", .field = 0, .table = 2, .dim = 1, .linear = true});
-  nn::GraphBuilder graph(1);
-  ASSERT_TRUE(Builder(Config(kSmall))(graph, fields).ok());
-  EXPECT_EQ(graph.TrainedFloats(), count);
-}
-
 // --- Errors
 // ------------------------------------------------------------------------------------------
 
@@ -333,11 +324,14 @@ std::string ErrorOf(const std::string& options, const std::vector<FieldSpec>& fi
 }
 
 TEST(Interformer, JobsThatDoNotFitAreRefusedByName) {
-  EXPECT_THAT(ErrorOf("", Fields({0, 3, 1, 8, 4})),
-              HasSubstr("model interformer needs at least one feature with sequence { pooling: "
-                        "HISTORY }"));
+  EXPECT_THAT(
+      ErrorOf("", Fields({0, 3, 1, 8, 4})),
+      HasSubstr("model interformer needs a SEQUENCE feature with sequence.pooling: HISTORY"));
   EXPECT_THAT(ErrorOf("", Fields({2, 0, 0, 8, 4})), HasSubstr("not a history"));
   std::vector<FieldSpec> fields = Fields({2, 1, 0, 8, 4});
+  fields.push_back({.name = "w", .field = 0, .table = 2, .dim = 1, .linear = true});
+  EXPECT_THAT(ErrorOf("", fields), HasSubstr("feature.w.role: LINEAR"));
+  fields = Fields({2, 1, 0, 8, 4});
   fields[2].max_length = 7;
   EXPECT_THAT(ErrorOf("", fields), AllOf(HasSubstr("'h0' has 4"), HasSubstr("'h1' 7")));
   fields = Fields({2, 1, 0, 8, 4});

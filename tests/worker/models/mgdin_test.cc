@@ -182,17 +182,6 @@ TEST(Mgdin, OneLayerSeesAllPairsWhateverTheSchedule) {
         << schedule;
 }
 
-TEST(Mgdin, HistoriesEnterAsTheirMean) {
-  nn::Problem problem{.fields = Fields(), .rows = 9};
-  problem.fields[2].kind = FieldSpec::Kind::kSequence;
-  SmallModel pooled(Small(""), problem);
-  problem.fields[2].pooling = FieldSpec::Pooling::kHistory;
-  problem.fields[2].max_length = 5;
-  SmallModel history(Small(""), problem);
-  history.TakeInputs(pooled), history.CopyFrom(pooled);
-  EXPECT_EQ(history.Score(), pooled.Score());
-}
-
 // ------------------------------------------------------------------------------------- gradients
 
 class MgdinOptions : public testing::TestWithParam<const char*> {};
