@@ -111,4 +111,9 @@ std::string ResultLine(const JobResult& result) {
   return line;
 }
 
+std::string FinishedLine(const JobResult& result) {
+  return StrCat("this job was finished after ", result.epochs, " epochs, nothing is trained now; ",
+                "for more epochs or other settings start in another --run_dir");
+}
+
 }  // namespace cairn::launch

@@ -18,4 +18,7 @@ std::unique_ptr<JobObserver> MakeConsole();
 // and logloss are of the test set, else of the validation set; left out where there was neither.
 std::string ResultLine(const JobResult& result);
 
+// What to say before the result of a job that was finished before this run.
+std::string FinishedLine(const JobResult& result);
+
 }  // namespace cairn::launch

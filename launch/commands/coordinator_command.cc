@@ -101,6 +101,7 @@ int RunCoordinator(int argc, char** argv) {
     // Stopped by a call (StopJob) is stopped as by SIGTERM.
     return 128 + (signals.received() != 0 ? signals.received() : SIGTERM);
   }
+  if (result.was_finished) std::cerr << FinishedLine(result) << "\n";
   std::cout << ResultLine(result) << std::endl;
   return 0;
 }

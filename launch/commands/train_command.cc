@@ -60,6 +60,7 @@ int RunTrain(int argc, char** argv) {
     std::cerr << "stopped; the same command goes on from " << result.checkpoint << "\n";
     return 128 + signal;
   }
+  if (result.was_finished) std::cerr << FinishedLine(result) << "\n";
   std::cout << ResultLine(result) << std::endl;
   return 0;
 }

@@ -1,6 +1,8 @@
 #include <limits>
 
+#include "common/io/file.h"
 #include "common/math/hash.h"
+#include "launch/coordinator/checkpoints.h"
 #include "launch/inspect/inspect.h"
 #include "launch/inspect/row_printer.h"
 #include "launch/inspect/sizes.h"
@@ -33,6 +35,15 @@ Result<std::optional<std::uint64_t>> WantedKey(const RowsRequest& request,
   }
   if (request.value.has_value()) return KeyOf(*request.value, TableSalt(table));
   return request.key;
+}
+
+// Behind "no row": where a value of a job with rare values may be instead.
+std::string RareHint(const OpenedCheckpoint& opened, const RowsRequest& request,
+                     const std::string& table) {
+  if (!request.value.has_value() || !PathExists(JoinPath(opened.folder, kVocabularyFile)))
+    return "";
+  return StrCat("; a value below a feature's min_count shares the row --key=",
+                RareKey(TableSalt(table)));
 }
 
 class RowLister {
@@ -133,8 +144,12 @@ Status InspectRows(const std::string& path, const RowsRequest& request, Format f
   }
   out.Write(printer->End());
   RETURN_IF_ERROR(out.status());
-  RETURN_IF_ERROR(found, "table ", entry.name(),
-                  request.value.has_value() ? StrCat(", value '", *request.value, "'") : "");
+  if (!found.ok()) {
+    return absl::NotFoundError(
+        StrCat("table ", entry.name(),
+               request.value.has_value() ? StrCat(", value '", *request.value, "'") : "", ": ",
+               found.message(), RareHint(opened, request, entry.name())));
+  }
   std::vector<std::string> damage = opened.damage;
   damage.insert(damage.end(), lister.damage().begin(), lister.damage().end());
   return TellDamage(damage, messages);

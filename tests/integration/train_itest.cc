@@ -48,6 +48,7 @@ TEST_F(TrainTest, LearnsAndLeavesASoundCheckpoint) {
   const auto again = Train();
   EXPECT_EQ(again->Wait(), 0) << again->Err();
   EXPECT_EQ(ResultValue(again->Out(), "auc"), ResultValue(train->Out(), "auc"));
+  EXPECT_THAT(again->Err(), HasSubstr("nothing is trained now"));
 }
 
 TEST_F(TrainTest, StopsInOrderAndGoesOn) {

@@ -227,7 +227,16 @@ TEST_F(InspectTest, AbsentRowIsNotFoundAndNamed) {
   const Status status = Rows({.table = "user", .value = "bob"}, Format::kJson);
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(status.message()), HasSubstr("table user, value 'bob'"));
+  EXPECT_THAT(std::string(status.message()), Not(HasSubstr("min_count")));
   EXPECT_EQ(result_, "[]\n");
+}
+
+TEST_F(InspectTest, ARareValueIsToldWhereItsRowIs) {
+  checkpoint_.Write();
+  ASSERT_TRUE(WriteFileAtomically(checkpoint_.Folder() + "/vocabulary", "any").ok());
+  const Status status = Rows({.table = "user", .value = "bob"});
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(StrCat("min_count shares the row --key=", RareKey(TableSalt("user")))));
 }
 
 TEST_F(InspectTest, RowsAreExactForPrograms) {
