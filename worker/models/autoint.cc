@@ -55,6 +55,10 @@ Result<Tensor> BuildAutoint(const proto::ModelConfig& model, const ModelContext&
   if (config.heads() == 0 || config.width() % config.heads() != 0)
     return absl::InvalidArgumentError(StrCat("model.autoint.heads: ", config.heads(),
                                              " heads do not divide width ", config.width()));
+  if (config.has_mlp() && config.mlp().hidden_size() == 0)
+    return absl::InvalidArgumentError(
+        "model.autoint.mlp: needs hidden layers, mlp { hidden: ... }; without them there is no "
+        "MLP");
   ASSIGN_OR_RETURN(const ModelFields fields,
                    SortFields({.model = "autoint", .linear = config.linear()}, context.fields));
   ASSIGN_OR_RETURN(const Tensor first, nn::FieldEmbeddings(graph, fields.inputs));

@@ -318,6 +318,11 @@ TEST(Errors, HeadsMustDivideWidths) {
       AllOf(HasSubstr("model.finalmlp.heads: 3"), HasSubstr("8 of mlp2")));
 }
 
+TEST(Errors, AnMlpOfAutointWithoutLayersIsRefused) {
+  EXPECT_THAT(ErrorOf("autoint { mlp { dropout: 0.3 } }", StaticFields(3)),
+              HasSubstr("model.autoint.mlp: needs hidden layers"));
+}
+
 TEST(Errors, ARankAboveTheWidthIsRefused) {
   EXPECT_THAT(ErrorOf("dcnv2 { low_rank: 16 }", StaticFields(3)),
               AllOf(HasSubstr("model.dcnv2.low_rank: 16"), HasSubstr("15")));
