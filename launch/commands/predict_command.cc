@@ -47,16 +47,17 @@ void AppendProbability(float logit, std::string* out) {
 Status Predict(std::span<const std::string> overrides, std::ostream& out) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Scorer> scorer, Scorer::Open(FLAGS_checkpoint, overrides));
   std::cerr << "scoring with " << scorer->checkpoint() << "\n";
-  out << "probability\n";
   std::string text;
+  std::string_view header = "probability\n";  // once: behind what can be wrong with the input's columns
   const auto sink = [&](const worker::Batch&, std::span<const float> logits) {
     text.clear();
     for (const float logit : logits) AppendProbability(logit, &text);
-    out << text;
+    out << std::exchange(header, "") << text;
     return out.good() ? OkStatus() : absl::UnavailableError("the probabilities cannot be written");
   };
   ASSIGN_OR_RETURN(const ScoreCounts counts,
                    scorer->Score(proto::TEST, {.label_optional = true}, sink));
+  out << header;  // of no rows
   out.flush();
   if (!out.good()) return absl::UnavailableError("the probabilities cannot be written");
   std::cerr << counts.rows << " rows scored\n";
