@@ -29,6 +29,7 @@ class Data {
     ExpandFiles(DataConfig::kTrainFieldNumber, data_->mutable_train());
     ExpandFiles(DataConfig::kValidFieldNumber, data_->mutable_valid());
     ExpandFiles(DataConfig::kTestFieldNumber, data_->mutable_test());
+    if (data_->holdout() > 0) CompleteHoldout();
     for (int i = 0; i < data_->join_size(); ++i) {
       JoinConfig* join = data_->mutable_join(i);
       const OriginTree& node = node_.At(DataConfig::kJoinFieldNumber, i);
@@ -46,6 +47,17 @@ class Data {
  private:
   void Problem(int field, std::string message) {
     problems_->Add(node_.At(field).origin, std::move(message));
+  }
+
+  // The held-out rows are the validation set, so its files are those of training.
+  void CompleteHoldout() {
+    const std::vector<std::string> train(data_->train().begin(), data_->train().end());
+    const std::vector<std::string> valid(data_->valid().begin(), data_->valid().end());
+    if (!valid.empty() && valid != train) {
+      Problem(DataConfig::kHoldoutFieldNumber,
+              "data.holdout takes the place of data.valid; leave one of them out");
+    }
+    *data_->mutable_valid() = data_->train();
   }
 
   void ExpandFiles(int field, google::protobuf::RepeatedPtrField<std::string>* files) {

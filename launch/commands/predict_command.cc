@@ -48,7 +48,8 @@ Status Predict(std::span<const std::string> overrides, std::ostream& out) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Scorer> scorer, Scorer::Open(FLAGS_checkpoint, overrides));
   std::cerr << "scoring with " << scorer->checkpoint() << "\n";
   std::string text;
-  std::string_view header = "probability\n";  // once: behind what can be wrong with the input's columns
+  std::string_view header =
+      "probability\n";  // once: behind what can be wrong with the input's columns
   const auto sink = [&](const worker::Batch&, std::span<const float> logits) {
     text.clear();
     for (const float logit : logits) AppendProbability(logit, &text);

@@ -44,6 +44,11 @@ std::pair<std::vector<std::string>, std::string_view> PatternsOf(const proto::Da
   return {{data.train().begin(), data.train().end()}, "data.train"};
 }
 
+RowSelection SelectionOf(const proto::DataConfig& data, proto::DataSplit split) {
+  if (split == proto::TEST) return {};
+  return {.share = data.holdout(), .others = split == proto::TRAIN};
+}
+
 // 0, 1, 0.0 or 1.0; else -1.
 float ParseLabel(std::string_view text) {
   if (text == "0" || text == "0.0") return 0;
@@ -101,11 +106,12 @@ Status Dataset::Impl::Open(const proto::JobConfig& job, proto::DataSplit split,
   ASSIGN_OR_RETURN(splitter_, reader->make_splitter(job.data()));
   ASSIGN_OR_RETURN(plan_, ColumnPlan::Make(job, *reader, options.label_optional));
   ASSIGN_OR_RETURN(windows_, RowWindows::Make(job.data(), reader->open, files,
-                                              /*each_file_has_rows=*/split == proto::TRAIN));
+                                              /*each_file_has_rows=*/split == proto::TRAIN,
+                                              SelectionOf(job.data(), split)));
   if (!windows_->has_rows() && !options.label_optional)
     return absl::InvalidArgumentError(StrCat(
         files.front(), files.size() == 1 ? " has no rows" : " and the files after it have no rows",
-        " (", setting, ")"));
+        " (", setting, job.data().holdout() > 0 ? ", with data.holdout)" : ")"));
   ASSIGN_OR_RETURN(const ColumnPlan::Binding binding,
                    plan_->Bind(files.front(), windows_->first_columns()));
   has_label_ = binding.label >= 0;

@@ -1,24 +1,39 @@
 #include "worker/data/row_windows.h"
 
+#include "common/math/hash.h"
 #include "proto/config.pb.h"
 
 namespace cairn::worker {
+namespace {
+
+constexpr std::uint64_t kSelectionStream = 0x686f6c646f7574ull;  // "holdout"
+
+}  // namespace
+
+bool RowSelection::Has(std::uint64_t number) const {
+  if (share == 0) return true;
+  const double place = static_cast<double>(Mix64(number + kSelectionStream)) * 0x1p-64;
+  return (place < share) != others;
+}
 
 RowWindows::RowWindows(const proto::DataConfig& config, OpenFile open,
-                       std::vector<std::string> files, bool each_file_has_rows)
+                       std::vector<std::string> files, bool each_file_has_rows,
+                       RowSelection selection)
     : config_(std::make_unique<proto::DataConfig>(config)),
       open_(open),
       files_(std::move(files)),
       each_file_has_rows_(each_file_has_rows),
+      selection_(selection),
       window_rows_(config.window_rows()) {}
 
 RowWindows::~RowWindows() = default;
 
 Result<std::unique_ptr<RowWindows>> RowWindows::Make(const proto::DataConfig& config, OpenFile open,
                                                      std::vector<std::string> files,
-                                                     bool each_file_has_rows) {
+                                                     bool each_file_has_rows,
+                                                     RowSelection selection) {
   std::unique_ptr<RowWindows> windows(
-      new RowWindows(config, open, std::move(files), each_file_has_rows));
+      new RowWindows(config, open, std::move(files), each_file_has_rows, selection));
   ASSIGN_OR_RETURN(windows->reader_, open(config, windows->files_.front()));
   windows->first_columns_ = windows->reader_->columns();
   windows->next_file_ = 1;
@@ -31,6 +46,7 @@ void RowWindows::Rewind() {
   reader_.reset();
   next_file_ = 0;
   rows_of_file_ = 0;
+  rows_read_ = 0;
   has_ahead_ = false;
   next_row_ = 0;
 }
@@ -47,7 +63,8 @@ Status RowWindows::ReadAhead() {
     ASSIGN_OR_RETURN(has_ahead_, reader_->Next(&ahead_));
     if (has_ahead_) {
       ++rows_of_file_;
-      return OkStatus();
+      if (selection_.Has(rows_read_++)) return OkStatus();
+      continue;
     }
     if (rows_of_file_ == 0 && each_file_has_rows_)
       return absl::InvalidArgumentError(StrCat(files_[next_file_ - 1], " has no rows"));

@@ -20,17 +20,26 @@ struct WindowPart {
   std::vector<std::string> columns;  // of its records
 };
 
+// Which rows of the files there are: all, or by a hash of a row's number over all files a share of
+// them, or the others.
+struct RowSelection {
+  double share = 0;  // 0: all rows
+  bool others = false;
+
+  bool Has(std::uint64_t number) const;
+};
+
 // Not thread-safe. After an error the next Load starts from the first file.
 class RowWindows {
  public:
   // `open` opens one file; `files` are read in the given order. `each_file_has_rows`: a file
-  // without one is InvalidArgument when it is reached. Opens the first file and reads ahead to its
-  // first row.
+  // without one is InvalidArgument when it is reached. Rows that are not of the `selection` are as
+  // if they were not there. Opens the first file and reads ahead to its first row.
   using OpenFile = Result<std::unique_ptr<RecordReader>> (*)(const proto::DataConfig& config,
                                                              const std::string& path);
   static Result<std::unique_ptr<RowWindows>> Make(const proto::DataConfig& config, OpenFile open,
                                                   std::vector<std::string> files,
-                                                  bool each_file_has_rows);
+                                                  bool each_file_has_rows, RowSelection selection);
   ~RowWindows();
   RowWindows(const RowWindows&) = delete;
   RowWindows& operator=(const RowWindows&) = delete;
@@ -61,7 +70,7 @@ class RowWindows {
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
 
   RowWindows(const proto::DataConfig& config, OpenFile open, std::vector<std::string> files,
-             bool each_file_has_rows);
+             bool each_file_has_rows, RowSelection selection);
   void Rewind();
   Status ReadWindow(std::uint64_t window);
   // Makes ahead_ the next row of the files, or clears has_ahead_ at their end.
@@ -72,6 +81,7 @@ class RowWindows {
   const OpenFile open_;
   const std::vector<std::string> files_;
   const bool each_file_has_rows_;
+  const RowSelection selection_;
   const std::uint64_t window_rows_;
   std::vector<std::string> first_columns_;
   bool has_rows_ = false;
@@ -80,6 +90,7 @@ class RowWindows {
   std::unique_ptr<RecordReader> reader_;
   std::size_t next_file_ = 0;
   std::uint64_t rows_of_file_ = 0;
+  std::uint64_t rows_read_ = 0;  // of all files, whether selected or not
   RawRecord ahead_;
   bool has_ahead_ = false;
   std::uint64_t next_row_ = 0;

@@ -347,6 +347,16 @@ TEST(JobProblems, Groups) {
             "--set data.group=click: data.group: column \"click\" is the label");
 }
 
+TEST(JobProblems, HeldOutRows) {
+  const JobConfig job = MustLoad(kJob, {"data.holdout=0.1"});
+  ASSERT_EQ(job.data().valid_size(), 1);
+  EXPECT_EQ(job.data().valid(0), "train.csv");
+  EXPECT_EQ(ProblemsOf(job.DebugString()), "") << "an effective job is a job";
+  EXPECT_EQ(ProblemsOf(kJob, {"data.holdout=0.1", "data.valid=v"}),
+            "--set data.holdout=0.1: data.holdout takes the place of data.valid; leave one of them "
+            "out");
+}
+
 constexpr char kFm[] = R"(data { train: 't' }
 table_defaults { dim: 8 l2: 0.5 }
 linear_defaults { l2: 0.25 }

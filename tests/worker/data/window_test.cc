@@ -1,5 +1,7 @@
 // Windows and batches: every row once, wherever the boundaries are.
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <numeric>
 
 #include "tests/worker/data/data_fixture.h"
@@ -196,6 +198,38 @@ TEST_F(Windows, BatchMemoryIsReusedAndHoldsNothingOfTheBatchBefore) {
   EXPECT_EQ(reused.unique_keys, fresh.unique_keys);
   EXPECT_EQ(reused.fields[0].index, fresh.fields[0].index);
   EXPECT_EQ(reused.fields[1].number, fresh.fields[1].number);
+}
+
+TEST_F(Windows, HeldOutRowsAreTheOthersOfTraining) {
+  constexpr int kRows = 4000;
+  proto::JobConfig job = WindowJob(WriteRows({1, kRows - 11, 10}), 700, false);
+  *job.mutable_data()->mutable_valid() = job.data().train();
+  const auto all_of = [&](proto::DataSplit split) {
+    auto dataset = Dataset::Make(job, split);
+    EXPECT_TRUE(dataset.ok()) << dataset.status();
+    std::vector<int> rows;
+    for (std::uint64_t window = 0; window == 0 || !(*dataset)->OpenWindow(0, window - 1)->last;
+         ++window) {
+      const std::vector<int> more = Open(**dataset, 0, window);
+      rows.insert(rows.end(), more.begin(), more.end());
+    }
+    return rows;
+  };
+  const std::vector<int> everything = all_of(proto::TRAIN);
+  ASSERT_EQ(everything.size(), static_cast<std::size_t>(kRows));
+  for (const double share : {0.05, 0.5}) {
+    job.mutable_data()->set_holdout(share);
+    const std::vector<int> train = all_of(proto::TRAIN), valid = all_of(proto::VALID);
+    EXPECT_NEAR(static_cast<double>(valid.size()), share * kRows, 5 * std::sqrt(share * kRows));
+    std::vector<int> both;
+    std::ranges::merge(train, valid, std::back_inserter(both));
+    EXPECT_EQ(both, everything);
+    job.set_seed(job.seed() + 1);
+    EXPECT_EQ(all_of(proto::VALID), valid) << "whatever the seed";
+  }
+  job.mutable_data()->set_holdout(1e-9);
+  EXPECT_THAT(std::string(Dataset::Make(job, proto::VALID).status().message()),
+              testing::HasSubstr("data.holdout"));
 }
 
 }  // namespace
