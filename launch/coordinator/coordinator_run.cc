@@ -334,10 +334,9 @@ EpochSummary CoordinatorImpl::CloseEpoch(const proto::Metrics* metrics) {
 
 Result<CoordinatorImpl::Next> CoordinatorImpl::EvaluateEpoch() {
   proto::Metrics metrics;
-  const bool has_data = job_.data().valid_size() + job_.data().test_size() > 0;
+  const bool has_data = job_.data().valid_size() > 0;
   if (has_data) {
-    const proto::DataSplit split = job_.data().valid_size() > 0 ? proto::VALID : proto::TEST;
-    ASSIGN_OR_RETURN(const Next next, Evaluate(split, &metrics));
+    ASSIGN_OR_RETURN(const Next next, Evaluate(proto::VALID, &metrics));
     if (next == Next::kStop) return StopWithCheckpoint();
   }
   EpochSummary summary;
