@@ -204,10 +204,13 @@ class Trainer:
 
     def run(self, verbose):
         train = self.job.train
-        watched = self.data.splits.get('valid', self.data.splits['test'])
+        watched = self.data.splits.get('valid')
         best, kept, waited, share = -float('inf'), None, 0, 1.0
         for epoch in range(1, train.epochs + 1):
             self.epoch()
+            if watched is None:
+                kept = self.state()
+                continue
             result = self.evaluate(watched)
             if verbose:
                 print(f'epoch {epoch}', *(f'{name}={value:.6f}' for name, value in result.items()), file=sys.stderr)
@@ -236,6 +239,8 @@ def main():
     torch.manual_seed(args.seed)
     with open(args.job, encoding='utf-8') as file:
         job = Schema.load().parse('JobConfig', file.read())
+    if job.data.holdout > 0:
+        sys.exit('train.py: data.holdout is not supported; name validation files')
     result = Trainer(job, args.seed).run(args.verbose)
     print('RESULT', *(f'{name}={value:.6f}' if isinstance(value, float) else f'{name}={value}'
                       for name, value in result.items()))
