@@ -61,7 +61,7 @@ class Inputs:
         """[B, dim]; of a numeric field: number times its learned vector."""
         column = self.column(field)
         if field.kind == 'numeric':
-            stddev = field.stddev or math.sqrt(2 / (1 + field.dim))
+            stddev = field.stddev or (0 if field.dim == 1 else math.sqrt(2 / (1 + field.dim)))
             learned = net.parameter('numeric.' + field.name, field.dim, init=('normal', stddev))
             return column.number[:, None] * learned
         values = self.tables[field.table][column.index]

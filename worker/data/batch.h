@@ -22,7 +22,7 @@ struct FieldSpec {
   int target = -1;               // kHistory: index of the FieldSpec that it is a history of, or -1
   bool linear = false;           // a first-order weight (dim 1), not an input of the model proper
   std::optional<double> density = std::nullopt;  // FeatureConfig.density
-  double numeric_stddev = 0;  // of the learned vector's initial values; 0: Xavier normal
+  double numeric_stddev = 0;  // of the learned vector's initial values; 0: see ops/embedding.h
   bool IsHistory() const { return kind == Kind::kSequence && pooling == Pooling::kHistory; }
 };
 

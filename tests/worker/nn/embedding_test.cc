@@ -251,6 +251,16 @@ TEST(FieldEmbeddings, NumericVectorsStartWithTheDeviationOfTheField) {
   EXPECT_NEAR(deviation(4000), 0.25, 0.01);
 }
 
+// A weight of N(0, 1) would take logistic regression many epochs to unlearn.
+TEST(FieldEmbeddings, FirstOrderWeightsOfNumbersStartAtZero) {
+  GraphBuilder graph(3);
+  ASSERT_TRUE(FieldEmbeddings(graph,
+                              std::vector<FieldSpec>{
+                                  {.name = "a", .kind = Kind::kNumeric, .field = 0, .dim = 1}})
+                  .ok());
+  EXPECT_EQ(graph.InitialValues(), std::vector<float>{0});
+}
+
 TEST(FieldEmbeddings, FieldsThatDoNotFitAreErrorsThatNameThem) {
   const auto message = [](const auto& result) { return std::string(result.status().message()); };
   GraphBuilder g(1);

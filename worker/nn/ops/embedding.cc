@@ -190,8 +190,9 @@ Result<Tensor> FieldEmbeddings(GraphBuilder& graph, std::span<const FieldSpec> s
       RETURN_IF_ERROR(AddTableUse(graph, spec.name, spec.table, dim, &def), "field ", spec.name);
       continue;
     }
-    const Init init =
-        spec.numeric_stddev > 0 ? Init::Normal(spec.numeric_stddev) : Init::XavierNormal(1, dim);
+    const Init init = spec.numeric_stddev > 0 ? Init::Normal(spec.numeric_stddev)
+                      : dim == 1              ? Init::Constant(0)
+                                              : Init::XavierNormal(1, dim);
     ASSIGN_OR_RETURN(
         const Parameter vector,
         graph.AddParameter(

@@ -13,7 +13,8 @@ namespace cairn::worker::nn {
 //   categorical  the value's row of the field's table
 //   sequence     mean or sum of the values' rows; zeros for an empty sequence
 //   numeric      number times the learned vector "numeric.<field>", a dense parameter, initially
-//                normal with spec.numeric_stddev or, if that is 0, sqrt(2 / (1 + dim))
+//                normal with spec.numeric_stddev; if that is 0, with sqrt(2 / (1 + dim)), or zero
+//                if dim is 1, a first-order weight
 // Gradients of the tables' unique rows do not depend on the number of threads.
 // InvalidArgument if there is no field, dimensions differ, or one is a history. A numeric field may
 // be read by one op only.
