@@ -4,7 +4,8 @@
 // The files of the split, in sorted order, are one long list of rows. Window w is rows [w * W,
 // (w + 1) * W) of it, W = data.window_rows; its bytes are resident, unparsed, while it is open. Row
 // numbers count every record of the files, also those that turn out to be bad, so that the position
-// of a row never depends on what is in the others.
+// of a row never depends on what is in the others. With data.holdout the list of the train split is
+// of the rows that are not held out, that of the valid split of those that are.
 #pragma once
 
 #include <cstdint>
