@@ -11,7 +11,7 @@ namespace {
 
 struct DirtyRow {
   RowKey key;
-  const std::byte* record;
+  std::uint32_t row;  // number in its table
 };
 
 // Splits the slots into ranges with at most about `rows_at_once` dirty rows each; one slot is never
@@ -31,13 +31,6 @@ std::vector<std::uint32_t> Rounds(std::span<const std::uint64_t> rows_of_slot,
   return begins;
 }
 
-// Rows lie in memory in no order of keys: each is asked for some records ahead of its turn.
-void PrefetchRecord(const DirtyRow& row, std::size_t bytes) {
-  for (std::size_t i = 0; i < std::min<std::size_t>(bytes, 512); i += 64) {
-    __builtin_prefetch(row.record + i);
-  }
-}
-
 Status FlushRound(std::span<const std::unique_ptr<EmbeddingTable>> tables, const SlotRange& slots,
                   std::uint32_t begin_slot, std::uint32_t end_slot, std::vector<DirtyRow>& rows,
                   RowStore& store) {
@@ -45,23 +38,29 @@ Status FlushRound(std::span<const std::unique_ptr<EmbeddingTable>> tables, const
   std::uint64_t bytes = 0;
   for (std::size_t t = 0; t < tables.size(); ++t) {
     const std::size_t before = rows.size();
-    tables[t]->ForEachDirtyRow([&](std::uint64_t key, const std::byte* record) {
+    tables[t]->ForEachDirtyRow([&](std::uint64_t key, std::uint32_t row) {
       const std::uint32_t slot = slots.SlotOfMixed(MixedKey(key));
       if (slot < begin_slot || slot >= end_slot) return;
-      rows.push_back(
-          {{static_cast<std::uint16_t>(slot), static_cast<std::uint16_t>(t), key}, record});
+      rows.push_back({{static_cast<std::uint16_t>(slot), static_cast<std::uint16_t>(t), key}, row});
     });
     bytes += (rows.size() - before) * (kRowKeyBytes + tables[t]->layout().RecordBytes());
   }
   std::ranges::sort(rows, {}, &DirtyRow::key);
   EncodedRowKey key;
+  std::vector<std::byte> record;
   return store.PutSorted(Family::kRows, rows.size(), bytes, [&](std::size_t i) {
-    key = EncodeRowKey(rows[i].key);
-    const std::size_t record_bytes = tables[rows[i].key.table]->layout().RecordBytes();
+    // Rows lie in memory in no order of keys: each is asked for some records ahead of its turn.
     constexpr std::size_t kAhead = 16;
-    if (i + kAhead < rows.size()) PrefetchRecord(rows[i + kAhead], record_bytes);
+    if (i + kAhead < rows.size()) {
+      const DirtyRow& ahead = rows[i + kAhead];
+      tables[ahead.key.table]->PrefetchRecord(ahead.row);
+    }
+    const EmbeddingTable& table = *tables[rows[i].key.table];
+    key = EncodeRowKey(rows[i].key);
+    record.resize(table.layout().RecordBytes());
+    table.CopyRecord(rows[i].row, record.data());
     return StoreRecord{{key.data(), key.size()},
-                       {reinterpret_cast<const char*>(rows[i].record), record_bytes}};
+                       {reinterpret_cast<const char*>(record.data()), record.size()}};
   });
 }
 
@@ -84,7 +83,7 @@ Status FlushDirty(std::span<const std::unique_ptr<EmbeddingTable>> tables,
                   std::size_t rows_at_once) {
   std::vector<std::uint64_t> rows_of_slot(slots.count);
   for (const auto& table : tables) {
-    table->ForEachDirtyRow([&](std::uint64_t key, const std::byte*) {
+    table->ForEachDirtyRow([&](std::uint64_t key, std::uint32_t) {
       ++rows_of_slot[slots.SlotOfMixed(MixedKey(key)) - slots.first];
     });
   }

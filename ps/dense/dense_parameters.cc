@@ -69,7 +69,7 @@ struct DenseParameters::Chunk {
   Chunk(std::uint32_t slot_of, const RowLayout& layout_of)
       : slot(slot_of),
         layout(layout_of),
-        memory(layout_of.StrideBytes(), Pages::Huge::kNo),
+        memory(layout_of.RecordBytes(), Pages::Huge::kNo),
         body(memory.data()) {}
 
   const std::uint32_t slot;

@@ -3,10 +3,10 @@
 // equal size are cut from shared huge pages. A huge page whose blocks are all free is returned.
 #pragma once
 
-#include <bitset>
 #include <cstddef>
 #include <list>
 #include <utility>
+#include <vector>
 
 #include "common/base/mutex.h"
 #include "ps/table/pages.h"
@@ -42,19 +42,21 @@ class BlockPool {
     Pages own_;
   };
 
-  // At least `bytes`, rounded up to a size of the pool (steps of 1.3 to 1.5).
+  // At least `bytes`, rounded up to a size of the pool (steps of at most a sixteenth).
   Block Allocate(std::size_t bytes) EXCLUDES(mu_);
 
  private:
-  static constexpr std::size_t kRegionBytes = 2u << 20;
   static constexpr std::size_t kSmallestBlock = 16u << 10;  // smaller ones come from the allocator
-  static constexpr std::size_t kLargestBlock = 1u << 20;    // larger ones have pages of their own
+  static constexpr std::size_t kLargestBlock = 64u << 20;   // larger ones have pages of their own
   struct Region {
     Pages pages;
     std::size_t block_bytes;
-    std::bitset<kRegionBytes / kSmallestBlock> used;
+    std::vector<bool> used;
   };
 
+  // A region that is cut into 16 or more blocks of the size; what no block has touched costs no
+  // memory.
+  static std::size_t RegionBytes(std::size_t bytes);
   static std::size_t RoundUp(std::size_t bytes);
   void Free(const std::byte* data) EXCLUDES(mu_);
 

@@ -18,16 +18,19 @@ constexpr std::size_t kRowsAhead = 32;
 // Records longer than this are left to the hardware's own prefetcher after the first lines.
 constexpr std::size_t kMaxPrefetchBytes = 512;
 
+// Inlined without fail: GCC takes a function that only prefetches for one without effect and drops
+// calls of it.
 template <int kForWrite>
-void Prefetch(const void* memory, std::size_t bytes) {
+[[gnu::always_inline]] inline void Prefetch(const void* memory, std::size_t bytes) {
   const auto* const begin = static_cast<const std::byte*>(memory);
-  for (std::size_t i = 0; i < std::min(bytes, kMaxPrefetchBytes); i += 64) {
-    __builtin_prefetch(begin + i, kForWrite);
-  }
+  const std::size_t size = std::min(bytes, kMaxPrefetchBytes);
+  for (std::size_t i = 0; i < size; i += 64) __builtin_prefetch(begin + i, kForWrite);
+  // Records start anywhere in a line: the last one may lie in one line more.
+  __builtin_prefetch(begin + size - 1, kForWrite);
 }
 
 // Constant sizes, so that a short row costs no call.
-void CopyFloats(const float* from, std::size_t n, float* to) {
+[[gnu::always_inline]] inline void CopyFloats(const float* from, std::size_t n, float* to) {
   for (; n >= 16; n -= 16, from += 16, to += 16) std::memcpy(to, from, 64);
   for (; n >= 4; n -= 4, from += 4, to += 4) std::memcpy(to, from, 16);
   for (; n > 0; --n) *to++ = *from++;
@@ -92,13 +95,12 @@ EmbeddingTable::EmbeddingTable(const proto::TableConfig& config,
                                std::unique_ptr<RowInitializer> initializer)
     : name_(config.name()),
       layout_(config.dim(), optimizer->StateSize(config.dim())),
-      stride_(layout_.StrideBytes()),
       l2_(static_cast<float>(config.l2())),
       updates_all_rows_(config.l2_rows() == proto::TableConfig::ALL),
       no_gradient_(config.dim(), 0.0f),
       optimizer_(std::move(optimizer)),
       initializer_(std::move(initializer)),
-      arena_(stride_) {
+      memory_(layout_.ValueBytes(), layout_.RestBytes()) {
   for (auto& stripe : stripes_) stripe = std::make_unique<Stripe>(&index_memory_);
 }
 
@@ -127,12 +129,14 @@ std::size_t EmbeddingTable::PullGroup(Stripe& stripe, std::span<const IndexedKey
     WithPrefetch(
         keys.size(),
         [&](std::size_t i) {
-          if (rows[i] != KeyIndex::kNoRow) Prefetch<0>(arena_.Row(rows[i]), dim * sizeof(float));
+          if (rows[i] != KeyIndex::kNoRow)
+            Prefetch<0>(memory_.Value(rows[i]), layout_.ValueBytes());
+          Prefetch<1>(values + std::size_t{keys[i].position} * dim, layout_.ValueBytes());
         },
         [&](std::size_t i) {
           float* const out = values + std::size_t{keys[i].position} * dim;
           if (rows[i] != KeyIndex::kNoRow) {
-            CopyFloats(layout_.Value(arena_.Row(rows[i])).data(), dim, out);
+            CopyFloats(ValueOf(rows[i]), dim, out);
           } else {
             fresh.Add(keys[i].key, out);
           }
@@ -172,13 +176,14 @@ void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group
         keys.size(),
         [&](std::size_t i) {
           Prefetch<0>(gradients + std::size_t{keys[i].position} * dim, dim * sizeof(float));
-          Prefetch<1>(arena_.Row(rows[i]), layout_.RecordBytes());
+          Prefetch<1>(memory_.Value(rows[i]), layout_.ValueBytes());
+          Prefetch<1>(memory_.Rest(rows[i]), layout_.RestBytes());
         },
         [&](std::size_t i) {
-          std::byte* const row = arena_.Row(rows[i]);
-          const RowMetadata metadata = NextMetadata(layout_.Metadata(row), step);
-          layout_.SetMetadata(row, metadata);
-          optimizer_->Apply({layout_.Value(row), layout_.State(row)},
+          std::byte* const rest = memory_.Rest(rows[i]);
+          const RowMetadata metadata = NextMetadata(layout_.MetadataOfRest(rest), step);
+          layout_.SetMetadataOfRest(rest, metadata);
+          optimizer_->Apply({{ValueOf(rows[i]), dim}, layout_.StateOfRest(rest)},
                             {gradients + std::size_t{keys[i].position} * dim, dim},
                             {learning_rate_scale, l2_, metadata.version});
         });
@@ -190,12 +195,12 @@ void EmbeddingTable::StepOtherRows(Stripe& stripe, float learning_rate_scale,
                                    std::uint64_t step) NO_THREAD_SAFETY_ANALYSIS {
   stripe.index.MarkAllDirty();
   stripe.index.ForEach([&](std::uint64_t, std::uint32_t index, bool) {
-    std::byte* const row = arena_.Row(index);
-    const RowMetadata before = layout_.Metadata(row);
+    std::byte* const rest = memory_.Rest(index);
+    const RowMetadata before = layout_.MetadataOfRest(rest);
     if (before.last_step == step) return;  // named by this push
     const RowMetadata metadata = NextUnnamedMetadata(before, step);
-    layout_.SetMetadata(row, metadata);
-    optimizer_->Apply({layout_.Value(row), layout_.State(row)}, no_gradient_,
+    layout_.SetMetadataOfRest(rest, metadata);
+    optimizer_->Apply({{ValueOf(index), layout_.dim()}, layout_.StateOfRest(rest)}, no_gradient_,
                       {learning_rate_scale, l2_, metadata.version});
   });
 }
@@ -207,7 +212,7 @@ void EmbeddingTable::MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> 
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (rows[i] != KeyIndex::kNoRow) continue;
     rows[i] = NewRow(stripe, keys[i].key, keys[i].hash, true);
-    fresh.Add(keys[i].key, layout_.Value(arena_.Row(rows[i])).data());
+    fresh.Add(keys[i].key, ValueOf(rows[i]));
   }
   initializer_->Fill({fresh.keys, fresh.size}, layout_.dim(), fresh.values);
 }
@@ -216,13 +221,13 @@ void EmbeddingTable::MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> 
 std::uint32_t EmbeddingTable::NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash,
                                      bool dirty) NO_THREAD_SAFETY_ANALYSIS {
   if (stripe.rows_left == 0) {
-    stripe.next_row = arena_.AllocateBlock();
-    stripe.rows_left = RowArena::kBlockRows;
+    stripe.next_row = memory_.AllocateBlock();
+    stripe.rows_left = RowMemory::kBlockRows;
   }
   const std::uint32_t row = stripe.next_row++;
   --stripe.rows_left;
   stripe.index.Insert(key, hash, row, dirty);
-  optimizer_->InitState(layout_.State(arena_.Row(row)));
+  optimizer_->InitState(layout_.StateOfRest(memory_.Rest(row)));
   return row;
 }
 
@@ -246,27 +251,45 @@ void EmbeddingTable::LoadGroup(Stripe& stripe, std::span<const IndexedKey> group
     }
     for (std::size_t i = 0; i < keys.size(); ++i) {
       if (rows[i] == KeyIndex::kNoRow) rows[i] = NewRow(stripe, keys[i].key, keys[i].hash, dirty);
-      std::memcpy(arena_.Row(rows[i]), records + keys[i].position * layout_.RecordBytes(),
-                  layout_.RecordBytes());
+      SetRecord(rows[i], records + keys[i].position * layout_.RecordBytes());
     }
   }
 }
 
+void EmbeddingTable::SetRecord(std::uint32_t row, const std::byte* record) {
+  std::memcpy(memory_.Value(row), record, layout_.ValueBytes());
+  std::memcpy(memory_.Rest(row), record + layout_.ValueBytes(), layout_.RestBytes());
+}
+
+void EmbeddingTable::CopyRecord(std::uint32_t row, std::byte* record) const {
+  std::memcpy(record, memory_.Value(row), layout_.ValueBytes());
+  std::memcpy(record + layout_.ValueBytes(), memory_.Rest(row), layout_.RestBytes());
+}
+
+void EmbeddingTable::PrefetchRecord(std::uint32_t row) const {
+  Prefetch<0>(memory_.Value(row), layout_.ValueBytes());
+  Prefetch<0>(memory_.Rest(row), layout_.RestBytes());
+}
+
 void EmbeddingTable::ForEachRow(
     const std::function<void(std::uint64_t, const std::byte*)>& visit) const {
+  std::vector<float> record(layout_.RecordBytes() / sizeof(float));
+  auto* const bytes = reinterpret_cast<std::byte*>(record.data());
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     ReadLock lock(stripes_[s]->lock);
-    stripes_[s]->index.ForEach(
-        [&](std::uint64_t key, std::uint32_t row, bool) { visit(key, arena_.Row(row)); });
+    stripes_[s]->index.ForEach([&](std::uint64_t key, std::uint32_t row, bool) {
+      CopyRecord(row, bytes);
+      visit(key, bytes);
+    });
   }
 }
 
 void EmbeddingTable::ForEachDirtyRow(
-    const std::function<void(std::uint64_t, const std::byte*)>& visit) const {
+    const std::function<void(std::uint64_t, std::uint32_t)>& visit) const {
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     ReadLock lock(stripes_[s]->lock);
     stripes_[s]->index.ForEach([&](std::uint64_t key, std::uint32_t row, bool dirty) {
-      if (dirty) visit(key, arena_.Row(row));
+      if (dirty) visit(key, row);
     });
   }
 }
@@ -286,7 +309,7 @@ TableCounts EmbeddingTable::Counts() const {
     counts.rows += stripes_[s]->index.size();
     index_bytes += stripes_[s]->index.bytes();
   }
-  counts.bytes = counts.rows * stride_ + index_bytes;
+  counts.bytes = counts.rows * layout_.RecordBytes() + index_bytes;
   counts.pulled_rows = pulled_rows_.load(std::memory_order_relaxed);
   counts.pulled_absent = pulled_absent_.load(std::memory_order_relaxed);
   counts.pushed_rows = pushed_rows_.load(std::memory_order_relaxed);

@@ -1,7 +1,7 @@
 // The rows of one table that this server owns, in memory.
 //
 // The table is cut into 64 stripes by bits of the mixed key. A stripe has a lock, an index
-// (key_index.h) and rows in the table's arena (row_arena.h); it grows alone, so that no request
+// (key_index.h) and rows in the table's memory (row_memory.h); it grows alone, so that no request
 // waits for more than one stripe's growth. A request's keys come grouped by stripe (key_groups.h):
 // each stripe is locked once, shared for reading, and its buckets and rows are prefetched a batch
 // ahead.
@@ -22,8 +22,8 @@
 #include "ps/table/initializer.h"
 #include "ps/table/key_groups.h"
 #include "ps/table/key_index.h"
-#include "ps/table/row_arena.h"
 #include "ps/table/row_layout.h"
+#include "ps/table/row_memory.h"
 #include "ps/table/stripe_lock.h"
 
 namespace cairn::proto {
@@ -75,9 +75,14 @@ class EmbeddingTable {
   // records + position * layout().RecordBytes() for each key, of any alignment.
   void Load(const KeyGroups& keys, const std::byte* records, bool dirty);
 
-  // visit(key, record) for each row, or each one that changed since MarkAllClean; in no order.
+  // visit(key, record) for each row, in no order. The record lives until the visitor returns.
   void ForEachRow(const std::function<void(std::uint64_t, const std::byte*)>& visit) const;
-  void ForEachDirtyRow(const std::function<void(std::uint64_t, const std::byte*)>& visit) const;
+  // visit(key, row) for each row that changed since MarkAllClean, in no order. The row's number is
+  // good for CopyRecord until rows are removed.
+  void ForEachDirtyRow(const std::function<void(std::uint64_t, std::uint32_t)>& visit) const;
+  // layout().RecordBytes() bytes.
+  void CopyRecord(std::uint32_t row, std::byte* record) const;
+  void PrefetchRecord(std::uint32_t row) const;
   void MarkAllClean();
 
   TableCounts Counts() const;
@@ -98,18 +103,19 @@ class EmbeddingTable {
   void MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys, std::uint32_t* rows);
   void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
                  bool dirty);
+  void SetRecord(std::uint32_t row, const std::byte* record);
+  float* ValueOf(std::uint32_t row) const { return reinterpret_cast<float*>(memory_.Value(row)); }
   std::uint32_t NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash, bool dirty);
 
   const std::string name_;
   const RowLayout layout_;
-  const std::size_t stride_;
   const float l2_;
   const bool updates_all_rows_;
   const std::vector<float> no_gradient_;  // [dim] zeros
   const std::unique_ptr<RowOptimizer> optimizer_;
   const std::unique_ptr<RowInitializer> initializer_;
   BlockPool index_memory_;
-  RowArena arena_;
+  RowMemory memory_;
   std::array<std::unique_ptr<Stripe>, kStripes> stripes_;
   std::atomic<std::uint64_t> pulled_rows_{0}, pulled_absent_{0}, pushed_rows_{0};
 };

@@ -18,8 +18,10 @@ namespace {
 
 using Bucket = KeyIndex::Bucket;
 
-// Above this share of filled places the index grows; at 3/4 a search reads 1.1 buckets.
-constexpr std::size_t kLoadNumerator = 3, kLoadDenominator = 4;
+// Above this share of filled places the index grows, by an eighth once it is large: 14 to 16 bytes
+// a key. A search then reads 1.2 buckets.
+constexpr std::size_t kLoadNumerator = 9, kLoadDenominator = 10;
+constexpr std::size_t kSmallIndex = 4096;  // keys; below, it grows by half
 
 constexpr unsigned kAllPlaces = (1u << KeyIndex::kBucketKeys) - 1;
 
@@ -32,31 +34,50 @@ inline unsigned Match(const Bucket& bucket, std::uint64_t key) {
   return match & ((1u << bucket.count) - 1);
 }
 
-// Goes on where the home bucket was full and did not have the key.
+// Keys that their home bucket does not have though keys went past it: looked for after the others,
+// when the next bucket has come from memory.
+struct Pending {
+  static constexpr std::size_t kMost = 64;
+  std::uint32_t keys[kMost];
+  std::size_t size = 0;
+};
+
 template <bool kMark>
-[[gnu::noinline]] std::uint32_t FindFurther(Bucket* buckets, std::size_t count, std::size_t b,
-                                            std::uint64_t key) {
-  for (;;) {
-    if (++b == count) b = 0;
-    const unsigned match = Match(buckets[b], key);
-    if (match != 0) {
-      if constexpr (kMark) buckets[b].dirty |= static_cast<std::uint8_t>(match);
-      return buckets[b].rows[std::countr_zero(match)];
+[[gnu::noinline]] void FindFurther(Bucket* buckets, std::size_t count,
+                                   std::span<const IndexedKey> keys, Pending& pending,
+                                   std::uint32_t* rows) {
+  for (std::size_t p = 0; p < pending.size; ++p) {
+    const std::uint32_t i = pending.keys[p];
+    std::size_t b = static_cast<std::size_t>(std::uint64_t{keys[i].hash} * count >> 32);
+    for (;;) {
+      if (++b == count) b = 0;
+      const unsigned match = Match(buckets[b], keys[i].key);
+      if (match != 0) {
+        if constexpr (kMark) buckets[b].dirty |= static_cast<std::uint8_t>(match);
+        rows[i] = buckets[b].rows[std::countr_zero(match)];
+        break;
+      }
+      if (buckets[b].passed == 0) break;
     }
-    if (buckets[b].count < KeyIndex::kBucketKeys) return KeyIndex::kNoRow;
   }
+  pending.size = 0;
 }
 
-// What the home bucket says, `match` being its places with the key.
+// What the home bucket of keys[i] says, `match` being its places with the key.
 template <bool kMark>
-CAIRN_KERNEL_BODY std::uint32_t Resolve(Bucket* buckets, std::size_t count, std::size_t b,
-                                        std::uint64_t key, unsigned match) {
+CAIRN_KERNEL_BODY void Resolve(Bucket* buckets, std::size_t count, std::size_t b, std::uint32_t i,
+                               unsigned match, std::span<const IndexedKey> keys, Pending& pending,
+                               std::uint32_t* rows) {
   if (match != 0) [[likely]] {
     if constexpr (kMark) buckets[b].dirty |= static_cast<std::uint8_t>(match);
-    return buckets[b].rows[std::countr_zero(match)];
+    rows[i] = buckets[b].rows[std::countr_zero(match)];
+    return;
   }
-  if (buckets[b].count < KeyIndex::kBucketKeys) return KeyIndex::kNoRow;
-  return FindFurther<kMark>(buckets, count, b, key);
+  rows[i] = KeyIndex::kNoRow;
+  if (buckets[b].passed == 0) return;
+  __builtin_prefetch(buckets + (b + 1 == count ? 0 : b + 1));
+  pending.keys[pending.size++] = i;
+  if (pending.size == Pending::kMost) FindFurther<kMark>(buckets, count, keys, pending, rows);
 }
 
 // Buckets on their way from memory.
@@ -76,14 +97,17 @@ inline void PrefetchFirst(const Bucket* buckets, std::size_t count,
 template <bool kMark>
 void FindPlain(Bucket* buckets, std::size_t count, std::span<const IndexedKey> keys,
                std::uint32_t* rows) {
+  Pending pending;
   PrefetchFirst(buckets, count, keys);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     // Near the end the last bucket is asked for again, which costs less than a second loop.
     const std::size_t ahead = std::min(i + kAhead, keys.size() - 1);
     __builtin_prefetch(buckets + HomeOf(keys[ahead], count));
     const std::size_t b = HomeOf(keys[i], count);
-    rows[i] = Resolve<kMark>(buckets, count, b, keys[i].key, Match(buckets[b], keys[i].key));
+    Resolve<kMark>(buckets, count, b, static_cast<std::uint32_t>(i), Match(buckets[b], keys[i].key),
+                   keys, pending, rows);
   }
+  FindFurther<kMark>(buckets, count, keys, pending, rows);
 }
 
 #if defined(__x86_64__)
@@ -91,6 +115,7 @@ void FindPlain(Bucket* buckets, std::size_t count, std::span<const IndexedKey> k
 template <bool kMark>
 CAIRN_TARGET_AVX512 void FindAvx512(Bucket* buckets, std::size_t count,
                                     std::span<const IndexedKey> keys, std::uint32_t* rows) {
+  Pending pending;
   PrefetchFirst(buckets, count, keys);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const std::size_t ahead = std::min(i + kAhead, keys.size() - 1);
@@ -100,8 +125,9 @@ CAIRN_TARGET_AVX512 void FindAvx512(Bucket* buckets, std::size_t count,
     const unsigned equal =
         _mm512_cmpeq_epi64_mask(line, _mm512_set1_epi64(static_cast<long long>(keys[i].key)));
     const unsigned match = equal & ((1u << buckets[b].count) - 1) & kAllPlaces;
-    rows[i] = Resolve<kMark>(buckets, count, b, keys[i].key, match);
+    Resolve<kMark>(buckets, count, b, static_cast<std::uint32_t>(i), match, keys, pending, rows);
   }
+  FindFurther<kMark>(buckets, count, keys, pending, rows);
 }
 template <bool kMark>
 auto PickFind() {
@@ -137,31 +163,60 @@ void KeyIndex::FindAndMark(std::span<const IndexedKey> keys, std::uint32_t* rows
 void KeyIndex::Reserve(std::size_t more) {
   const std::size_t wanted = size_ + more;
   if (wanted * kLoadDenominator > bucket_count_ * kBucketKeys * kLoadNumerator) {
-    Grow(std::max(wanted, size_ + size_ / 4));
+    Grow(std::max(wanted, size_ + size_ / (size_ < kSmallIndex ? 2 : 8)));
   }
 }
 
 void KeyIndex::Insert(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty) {
   Reserve(1);
+  Place(key, hash, row, dirty, /*recent=*/true);
+}
+
+void KeyIndex::Place(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty,
+                     bool recent) {
   std::size_t b = Home(hash);
-  while (buckets()[b].count == kBucketKeys) b = b + 1 == bucket_count_ ? 0 : b + 1;
+  for (; buckets()[b].count == kBucketKeys; b = Next(b)) {
+    if (buckets()[b].passed < 255) ++buckets()[b].passed;
+  }
   Bucket& bucket = buckets()[b];
-  bucket.keys[bucket.count] = key;
-  bucket.rows[bucket.count] = row;
-  if (dirty) bucket.dirty |= static_cast<std::uint8_t>(1u << bucket.count);
-  ++bucket.count;
+  const std::size_t i = bucket.count++;
+  bucket.keys[i] = key;
+  bucket.rows[i] = row;
+  SetBit(&bucket.dirty, i, dirty);
+  SetBit(&bucket.recent, i, recent);
   ++size_;
+}
+
+// The last entry of the bucket takes the free place.
+void KeyIndex::RemoveAt(std::size_t b, std::size_t i) {
+  const auto hash = static_cast<std::uint32_t>(MixedKey(buckets()[b].keys[i]));
+  for (std::size_t passed = Home(hash); passed != b; passed = Next(passed)) {
+    if (buckets()[passed].passed < 255) --buckets()[passed].passed;
+  }
+  Bucket& bucket = buckets()[b];
+  const std::size_t last = --bucket.count;
+  bucket.keys[i] = bucket.keys[last];
+  bucket.rows[i] = bucket.rows[last];
+  SetBit(&bucket.dirty, i, (bucket.dirty >> last & 1) != 0);
+  SetBit(&bucket.recent, i, (bucket.recent >> last & 1) != 0);
+  SetBit(&bucket.dirty, last, false);
+  SetBit(&bucket.recent, last, false);
+  --size_;
 }
 
 void KeyIndex::Grow(std::size_t keys) {
   KeyIndex larger(pool_);
-  const std::size_t buckets = keys * kLoadDenominator / (kLoadNumerator * kBucketKeys) + 1;
-  larger.memory_ = pool_->Allocate(buckets * sizeof(Bucket));
+  const std::size_t buckets_wanted = keys * kLoadDenominator / (kLoadNumerator * kBucketKeys) + 1;
+  larger.memory_ = pool_->Allocate(buckets_wanted * sizeof(Bucket));
   larger.bucket_count_ = larger.memory_.bytes() / sizeof(Bucket);
   CHECK_LE(larger.bucket_count_, std::numeric_limits<std::uint32_t>::max());
-  ForEach([&larger](std::uint64_t key, std::uint32_t row, bool dirty) {
-    larger.Insert(key, static_cast<std::uint32_t>(MixedKey(key)), row, dirty);
-  });
+  for (std::size_t b = 0; b < bucket_count_; ++b) {
+    const Bucket& bucket = buckets()[b];
+    for (std::size_t i = 0; i < bucket.count; ++i) {
+      larger.Place(bucket.keys[i], static_cast<std::uint32_t>(MixedKey(bucket.keys[i])),
+                   bucket.rows[i], (bucket.dirty >> i & 1) != 0, (bucket.recent >> i & 1) != 0);
+    }
+  }
   *this = std::move(larger);
 }
 

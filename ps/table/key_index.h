@@ -1,9 +1,11 @@
-// Open-addressing index of one stripe: key -> row number, with a mark for rows that changed since
-// the last snapshot.
+// Open-addressing index of one stripe: key -> row number, with two marks for each row: dirty
+// (changed since it was last written to the database) and recent (came or came back since the last
+// sweep).
 //
 // Buckets of five keys with their row numbers fill one cache line each, so that a look-up costs one
-// miss. A key lives in its home bucket or, when that is full, in the next one with room; nothing is
-// ever removed, so a search ends at the first bucket that is not full.
+// miss. A key lives in its home bucket or, when that is full, in the next one with room. A bucket
+// counts the keys that went past it, so a search ends at the first bucket that no key has passed,
+// and removal needs no tombstones.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +36,7 @@ class KeyIndex {
   // The same; marks the rows that are there as dirty.
   void FindAndMark(std::span<const IndexedKey> keys, std::uint32_t* rows);
 
-  // Adds a key that is not there.
+  // Adds a key that is not there; it is recent.
   void Insert(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty);
   // Makes room for `more` insertions without growth in between.
   void Reserve(std::size_t more);
@@ -55,12 +57,41 @@ class KeyIndex {
   void MarkAllClean();
   void MarkAllDirty();
 
+  // An entry as a sweep sees it; the marks may be changed.
+  struct Swept {
+    std::uint64_t key;
+    std::uint32_t row;
+    bool dirty;
+    bool recent;
+  };
+  // visit(Swept&) for the entries of up to `count` buckets from `first` on; entries for which it
+  // returns true are removed. Returns the bucket to go on with, 0 after the last one.
+  template <typename Visitor>
+  std::size_t Sweep(std::size_t first, std::size_t count, Visitor visit) {
+    const std::size_t end = count < bucket_count_ - first ? first + count : bucket_count_;
+    for (std::size_t b = first; b < end; ++b) {
+      Bucket& bucket = buckets()[b];
+      for (std::size_t i = bucket.count; i-- > 0;) {
+        Swept entry{bucket.keys[i], bucket.rows[i], (bucket.dirty >> i & 1) != 0,
+                    (bucket.recent >> i & 1) != 0};
+        const bool remove = visit(entry);
+        SetBit(&bucket.dirty, i, entry.dirty);
+        SetBit(&bucket.recent, i, entry.recent);
+        if (remove) RemoveAt(b, i);
+      }
+    }
+    return end >= bucket_count_ ? 0 : end;
+  }
+  std::size_t bucket_count() const { return bucket_count_; }
+
   static constexpr std::size_t kBucketKeys = 5;
   struct alignas(64) Bucket {
     std::uint64_t keys[kBucketKeys];
     std::uint32_t rows[kBucketKeys];
     std::uint8_t count;
-    std::uint8_t dirty;  // bit i: keys[i]
+    std::uint8_t passed;  // keys of this or an earlier home that live further on; stays at 255
+    std::uint8_t dirty;   // bit i: keys[i]
+    std::uint8_t recent;  // bit i: keys[i]
   };
   static_assert(sizeof(Bucket) == 64);
 
@@ -69,6 +100,12 @@ class KeyIndex {
   std::size_t Home(std::uint32_t hash) const {
     return static_cast<std::size_t>(std::uint64_t{hash} * bucket_count_ >> 32);
   }
+  static void SetBit(std::uint8_t* bits, std::size_t i, bool on) {
+    *bits = static_cast<std::uint8_t>((*bits & ~(1u << i)) | static_cast<unsigned>(on) << i);
+  }
+  std::size_t Next(std::size_t b) const { return b + 1 == bucket_count_ ? 0 : b + 1; }
+  void Place(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty, bool recent);
+  void RemoveAt(std::size_t b, std::size_t i);
   void Grow(std::size_t keys);
 
   BlockPool* pool_;

@@ -1,4 +1,4 @@
-// Memory of one table's rows. A row has a number and never moves.
+// An array of equal records that grows without moving them.
 #pragma once
 
 #include <atomic>
@@ -11,7 +11,7 @@
 
 namespace cairn::ps {
 
-// Rows of `stride` bytes (a multiple of 64), zero at first, numbered from 0 and handed out in
+// Rows of `stride` bytes, zero at first, numbered from 0 and handed out in
 // blocks of 64. Rows lie in slabs of a power of two of rows; slabs are cut from regions that grow
 // with the table, so that a small table costs a few pages and a large one lies in huge pages.
 // Thread-safety: all methods at once. The caller orders use of a row after its allocation.

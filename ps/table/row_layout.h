@@ -8,7 +8,7 @@
 //                 one range and the rows of a table in a slot are one range inside it
 //
 // Numbers of a record are little-endian, the memory order of the machines that Cairn runs on: a
-// stored record is the memory image. In memory, records start at multiples of 64 bytes.
+// stored record is the memory image, but that a table keeps value and rest apart.
 #pragma once
 
 #include <array>
@@ -55,8 +55,10 @@ class RowLayout {
   std::size_t state_floats() const { return state_floats_; }
   std::size_t MetadataOffset() const { return (dim_ + state_floats_) * sizeof(float); }
   std::size_t RecordBytes() const { return MetadataOffset() + sizeof(RowMetadata); }
-  // Distance of two records in memory: RecordBytes() rounded up to whole cache lines.
-  std::size_t StrideBytes() const { return (RecordBytes() + 63) / 64 * 64; }
+  // The two parts that lie apart in a table's memory (row_memory.h); side by side they are a
+  // record.
+  std::size_t ValueBytes() const { return dim_ * sizeof(float); }
+  std::size_t RestBytes() const { return RecordBytes() - ValueBytes(); }
 
   // `record` is aligned to 4 bytes; the spans borrow it.
   std::span<float> Value(std::byte* record) const {
@@ -78,6 +80,19 @@ class RowLayout {
   }
   void SetMetadata(std::byte* record, const RowMetadata& metadata) const {
     std::memcpy(record + MetadataOffset(), &metadata, sizeof metadata);
+  }
+
+  // The same of the rest of a row.
+  std::span<float> StateOfRest(std::byte* rest) const {
+    return {reinterpret_cast<float*>(rest), state_floats_};
+  }
+  RowMetadata MetadataOfRest(const std::byte* rest) const {
+    RowMetadata metadata;
+    std::memcpy(&metadata, rest + state_floats_ * sizeof(float), sizeof metadata);
+    return metadata;
+  }
+  void SetMetadataOfRest(std::byte* rest, const RowMetadata& metadata) const {
+    std::memcpy(rest + state_floats_ * sizeof(float), &metadata, sizeof metadata);
   }
 
   bool operator==(const RowLayout&) const = default;

@@ -195,7 +195,7 @@ TEST(EmbeddingTable, L2OfAllRowsMakesAllRowsDirtyAndNoRows) {
   table->MarkAllClean();
   table->Push(GroupsOf({keys[3]}), std::vector<float>(2).data(), 1, 2);
   std::set<std::uint64_t> dirty;
-  table->ForEachDirtyRow([&](std::uint64_t key, const std::byte*) { dirty.insert(key); });
+  table->ForEachDirtyRow([&](std::uint64_t key, std::uint32_t) { dirty.insert(key); });
   EXPECT_EQ(dirty, std::set<std::uint64_t>(keys.begin(), keys.end()));
   EXPECT_EQ(table->Counts().rows, 1000u);
   EXPECT_EQ(table->Counts().pushed_rows, 1001u);
@@ -236,7 +236,7 @@ TEST(EmbeddingTable, OnlyRowsChangedSinceTheLastMarkAreDirty) {
   const auto keys = RandomKeys(9, 2000);
   const auto dirty = [&table] {
     std::set<std::uint64_t> out;
-    table->ForEachDirtyRow([&](std::uint64_t key, const std::byte*) { out.insert(key); });
+    table->ForEachDirtyRow([&](std::uint64_t key, std::uint32_t) { out.insert(key); });
     return out;
   };
   table->Push(GroupsOf(keys), std::vector<float>(4000).data(), 1, 1);
@@ -267,12 +267,12 @@ TEST(EmbeddingTable, LoadedRecordsAreKeptAsTheyAre) {
   };
   table->Load(GroupsOf(keys), records.data() + 1, false);
   expect_loaded();
-  table->ForEachDirtyRow([](std::uint64_t, const std::byte*) { FAIL() << "a clean row is dirty"; });
+  table->ForEachDirtyRow([](std::uint64_t, std::uint32_t) { FAIL() << "a clean row is dirty"; });
   for (std::byte& b : records) b ^= std::byte{0x15};
   table->Load(GroupsOf(keys), records.data() + 1, true);
   expect_loaded();
   std::size_t dirty = 0;
-  table->ForEachDirtyRow([&dirty](std::uint64_t, const std::byte*) { ++dirty; });
+  table->ForEachDirtyRow([&dirty](std::uint64_t, std::uint32_t) { ++dirty; });
   EXPECT_EQ(dirty, keys.size());
 }
 

@@ -1,5 +1,6 @@
 #include "ps/table/key_index.h"
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -88,6 +89,56 @@ TEST(KeyIndex, MarksSurviveGrowthAndAreCleared) {
   EXPECT_EQ(dirty_keys(), marked);
   index.MarkAllClean();
   EXPECT_TRUE(dirty_keys().empty());
+}
+
+// Removal leaves every other key findable, also those that live behind full buckets, and its room
+// is used again.
+TEST(KeyIndex, AgreesWithAReferenceMapUnderRemoval) {
+  Rng rng(5, 5);
+  BlockPool pool;
+  KeyIndex index(&pool);
+  std::unordered_map<std::uint64_t, std::uint32_t> reference;
+  std::uint32_t next = 0;
+  for (int round = 0; round < 30; ++round) {
+    for (int i = 0; i < 1000; ++i) {
+      const std::uint64_t key = rng.NextU64() % 20'000;
+      if (!reference.emplace(key, next).second) continue;
+      index.Insert(key, HashOf(key), next++, false);
+    }
+    std::size_t bucket = rng.NextBelow(index.bucket_count());
+    for (int sweep = 0; sweep < 3; ++sweep) {
+      bucket = index.Sweep(bucket, index.bucket_count() / 4 + 1, [&](KeyIndex::Swept& entry) {
+        EXPECT_EQ(reference.at(entry.key), entry.row);
+        if (entry.recent) {
+          entry.recent = false;
+          return false;
+        }
+        if (rng.NextBelow(2) == 0) return false;
+        reference.erase(entry.key);
+        return true;
+      });
+    }
+    ASSERT_EQ(index.size(), reference.size());
+    for (std::uint64_t key = 0; key < 20'000; ++key) {
+      const auto found = reference.find(key);
+      ASSERT_EQ(Find(index, key, HashOf(key)),
+                found == reference.end() ? KeyIndex::kNoRow : found->second);
+    }
+  }
+}
+
+TEST(KeyIndex, TakesAtMostSixteenBytesForAKeyOfALargeTable) {
+  BlockPool pool;
+  KeyIndex index(&pool);
+  Rng rng(6, 6);
+  std::size_t most = 0;
+  for (std::uint32_t row = 0; row < 400'000; ++row) {
+    const std::uint64_t key = rng.NextU64();
+    index.Insert(key, HashOf(key), row, false);
+    if (row >= 100'000) most = std::max(most, index.bytes() * 100 / index.size());
+  }
+  EXPECT_LE(most, 1660u);  // hundredths of a byte, right after growth
+  EXPECT_LE(index.bytes(), index.size() * 16);
 }
 
 }  // namespace

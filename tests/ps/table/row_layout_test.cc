@@ -32,9 +32,9 @@ TEST(RowLayout, BytesAreFrozen) {
 }
 
 TEST(RowLayout, RecordsAreWholeCacheLinesInMemory) {
-  EXPECT_EQ(RowLayout(16, 0).StrideBytes(), 128u);
-  EXPECT_EQ(RowLayout(12, 0).StrideBytes(), 64u);
-  EXPECT_EQ(RowLayout(16, 16).StrideBytes(), 192u);
+  EXPECT_EQ(RowLayout(16, 16).ValueBytes(), 64u);
+  EXPECT_EQ(RowLayout(16, 16).RestBytes(), 80u);
+  EXPECT_EQ(RowLayout(3, 0).RestBytes(), sizeof(RowMetadata));
 }
 
 TEST(RowLayout, MetadataOfAnOddWidthIsKept) {
