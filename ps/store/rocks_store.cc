@@ -2,6 +2,8 @@
 
 #include <sys/statvfs.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <utility>
 #include <vector>
@@ -14,6 +16,7 @@
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
 
+#include "common/base/mutex.h"
 #include "common/io/file.h"
 
 namespace cairn::ps {
@@ -21,6 +24,7 @@ namespace {
 
 constexpr std::uint64_t kIngestFileBytes = 128u << 20;
 constexpr std::size_t kBatchBytes = 1u << 20;
+constexpr std::size_t kGetChunk = 256;
 
 // RocksDB's errors, in our log. Its warnings tell of every snapshot that deletions are disabled.
 class GlogLogger : public rocksdb::Logger {
@@ -94,16 +98,41 @@ class RocksStore : public RowStore {
 
   Status PutSorted(Family family, std::size_t count, std::uint64_t bytes,
                    const std::function<StoreRecord(std::size_t)>& at) override {
-    if (wanted_.read_only) {
-      return absl::FailedPreconditionError(StrCat("database ", folder_, " is open read-only"));
-    }
+    RETURN_IF_ERROR(CheckWritable());
     if (count == 0) return OkStatus();
+    const MutexLock lock(write_mu_);
     // Keys, blocks, filters and index beside the records: an eighth and a constant for each.
     RETURN_IF_ERROR(CheckFreeSpace(folder_, bytes + bytes / 8 + 32 * count, wanted_.reserve_bytes));
     if (count >= wanted_.ingest_records || bytes >= wanted_.ingest_bytes) {
       return Ingest(Handle(family), count, at);
     }
-    return WriteBatches(Handle(family), count, at);
+    std::string last;
+    return WriteBatches(count, [&](std::size_t i, rocksdb::WriteBatch& batch) {
+      const StoreRecord record = at(i);
+      if (i > 0 && record.key <= last) return NotAscending();
+      last = record.key;
+      return Convert(batch.Put(Handle(family), ToSlice(record.key), ToSlice(record.value)));
+    });
+  }
+
+  Status DeleteSorted(Family family, std::size_t count,
+                      const std::function<std::string_view(std::size_t)>& at) override {
+    RETURN_IF_ERROR(CheckWritable());
+    const MutexLock lock(write_mu_);
+    RETURN_IF_ERROR(CheckFreeSpace(folder_, 32 * count, wanted_.reserve_bytes));
+    std::string last;
+    return WriteBatches(count, [&](std::size_t i, rocksdb::WriteBatch& batch) {
+      const std::string_view key = at(i);
+      if (i > 0 && key <= last) return NotAscending();
+      last = key;
+      return Convert(batch.Delete(Handle(family), ToSlice(key)));
+    });
+  }
+
+  Status Flush() override {
+    RETURN_IF_ERROR(CheckWritable());
+    const MutexLock lock(write_mu_);
+    return Convert(db_->Flush(rocksdb::FlushOptions(), handles_));
   }
 
   Status Get(Family family, std::string_view key, std::string* value) const override {
@@ -111,6 +140,31 @@ class RocksStore : public RowStore {
         db_->Get(rocksdb::ReadOptions(), Handle(family), ToSlice(key), value);
     if (status.IsNotFound()) return absl::NotFoundError("no such record");
     return Convert(status);
+  }
+
+  Status GetMany(Family family, std::span<const std::string_view> keys,
+                 const std::function<void(std::size_t, std::string_view)>& found) const override {
+    std::array<rocksdb::Slice, kGetChunk> slices;
+    std::array<rocksdb::PinnableSlice, kGetChunk> values;
+    std::array<rocksdb::Status, kGetChunk> statuses;
+    for (std::size_t begin = 0; begin < keys.size(); begin += kGetChunk) {
+      const std::size_t n = std::min(kGetChunk, keys.size() - begin);
+      for (std::size_t i = 0; i < n; ++i) {
+        if (begin + i > 0 && keys[begin + i] <= keys[begin + i - 1]) return NotAscending();
+        slices[i] = ToSlice(keys[begin + i]);
+      }
+      db_->MultiGet(rocksdb::ReadOptions(), Handle(family), n, slices.data(), values.data(),
+                    statuses.data(), /*sorted_input=*/true);
+      for (std::size_t i = 0; i < n; ++i) {
+        if (statuses[i].ok()) {
+          found(begin + i, ToView(values[i]));
+        } else if (!statuses[i].IsNotFound()) {
+          return Convert(statuses[i]);
+        }
+        values[i].Reset();
+      }
+    }
+    return OkStatus();
   }
 
   Status Scan(Family family, std::string_view begin, std::string_view end,
@@ -128,6 +182,7 @@ class RocksStore : public RowStore {
   }
 
   Status Snapshot(const std::string& folder) override {
+    const MutexLock lock(write_mu_);
     RETURN_IF_ERROR(CheckFreeSpace(FolderOf(folder), 0, wanted_.reserve_bytes));
     rocksdb::Checkpoint* raw = nullptr;
     RETURN_IF_ERROR(Convert(rocksdb::Checkpoint::Create(db_.get(), &raw)));
@@ -143,25 +198,45 @@ class RocksStore : public RowStore {
     return Convert(db_->VerifyChecksum(rocksdb::ReadOptions()));
   }
 
+  std::uint64_t MemoryBytes() const override {
+    std::uint64_t bytes = 0;
+    for (const std::string* const property : {&rocksdb::DB::Properties::kCurSizeAllMemTables,
+                                              &rocksdb::DB::Properties::kEstimateTableReadersMem}) {
+      std::uint64_t part = 0;
+      if (db_->GetAggregatedIntProperty(*property, &part)) bytes += part;
+    }
+    return bytes;
+  }
+
  private:
   rocksdb::ColumnFamilyHandle* Handle(Family family) const {
-    return handles_[family == Family::kRows ? 1 : 2];
+    switch (family) {
+      case Family::kRows:
+        return handles_[1];
+      case Family::kDense:
+        return handles_[2];
+      case Family::kMeta:
+        break;
+    }
+    return handles_[0];
+  }
+  Status CheckWritable() const {
+    if (!wanted_.read_only) return OkStatus();
+    return absl::FailedPreconditionError(StrCat("database ", folder_, " is open read-only"));
   }
   Status Convert(const rocksdb::Status& status) const {
     return FromRocks(status, folder_, wanted_.read_only);
   }
 
-  Status WriteBatches(rocksdb::ColumnFamilyHandle* handle, std::size_t count,
-                      const std::function<StoreRecord(std::size_t)>& at) {
+  // Calls add(i, batch) for each i < count and writes the batches.
+  Status WriteBatches(std::size_t count,
+                      const std::function<Status(std::size_t, rocksdb::WriteBatch&)>& add)
+      REQUIRES(write_mu_) {
     rocksdb::WriteOptions write;
     write.disableWAL = true;
     rocksdb::WriteBatch batch(0, 0, 8, 0);
-    std::string last;
     for (std::size_t i = 0; i < count; ++i) {
-      const StoreRecord record = at(i);
-      if (i > 0 && record.key <= last) return NotAscending();
-      last = record.key;
-      RETURN_IF_ERROR(Convert(batch.Put(handle, ToSlice(record.key), ToSlice(record.value))));
+      RETURN_IF_ERROR(add(i, batch));
       if (batch.GetDataSize() >= kBatchBytes || i + 1 == count) {
         RETURN_IF_ERROR(Convert(db_->Write(write, &batch)));
         batch.Clear();
@@ -171,7 +246,7 @@ class RocksStore : public RowStore {
   }
 
   Status Ingest(rocksdb::ColumnFamilyHandle* handle, std::size_t count,
-                const std::function<StoreRecord(std::size_t)>& at) {
+                const std::function<StoreRecord(std::size_t)>& at) REQUIRES(write_mu_) {
     rocksdb::IngestExternalFileArg ingest;
     ingest.column_family = handle;
     ingest.options.move_files = true;
@@ -202,7 +277,7 @@ class RocksStore : public RowStore {
 
   Status NotAscending() const {
     return absl::InvalidArgumentError(
-        StrCat("database ", folder_, ": records to be written are not in ascending order"));
+        StrCat("database ", folder_, ": keys are not in ascending order"));
   }
 
   const std::string folder_;
@@ -210,6 +285,7 @@ class RocksStore : public RowStore {
   const rocksdb::Options options_;
   const std::unique_ptr<rocksdb::DB> db_;
   const std::vector<rocksdb::ColumnFamilyHandle*> handles_;  // default, rows, dense
+  Mutex write_mu_;
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
-// RowStore over RocksDB: one database with the column families "rows" and "dense".
+// RowStore over RocksDB: one database with the column families "rows" and "dense"; the
+// server's own records are in the default one.
 //
 // Options that matter, and why (numbers: 5 M rows of 64 B on the kind of machine this is built
 // for):
