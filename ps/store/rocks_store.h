@@ -1,4 +1,5 @@
-// RowStore over RocksDB: one database with the column families "rows" and "dense".
+// RowStore over RocksDB: one database with the column families "rows" and "dense"; the
+// server's own records are in the default one.
 //
 // Options that matter, and why (numbers: 5 M rows of 64 B on the kind of machine this is built
 // for):
@@ -20,11 +21,16 @@
 
 namespace cairn::ps {
 
+enum class CompactionStyle { kLevel, kUniversal };
+
 struct RocksStoreOptions {
   bool read_only = false;
   int background_jobs = 2;
+  CompactionStyle compaction = CompactionStyle::kLevel;
   // Free space that a write must leave, for flushes and compactions of what is there already.
   std::uint64_t reserve_bytes = 256u << 20;
+  // Records that are held in memory before they are written to a file.
+  std::uint64_t memtable_bytes = 32u << 20;
   // Sets of at least this many records or bytes are ingested as files.
   std::size_t ingest_records = 50'000;
   std::uint64_t ingest_bytes = 16u << 20;
@@ -35,9 +41,5 @@ struct RocksStoreOptions {
 // read-only, not there.
 Result<std::unique_ptr<RowStore>> OpenRocksStore(const std::string& folder,
                                                  const RocksStoreOptions& options);
-
-// OK if the file system of `folder` has room for `bytes` and a reserve. ResourceExhausted naming
-// folder, need, reserve and what is free.
-Status CheckFreeSpace(const std::string& folder, std::uint64_t bytes, std::uint64_t reserve_bytes);
 
 }  // namespace cairn::ps

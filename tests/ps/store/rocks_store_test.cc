@@ -1,162 +1,22 @@
-// The conformance suite of row stores, over RocksDB by both ways of writing; and what is special
-// about RocksDB: locks, read-only folders, damage, full disks.
+// What is special about RocksDB: locks, read-only folders, damage, files that a crash left, full
+// disks. The rest is in row_store_test.cc.
 #include "ps/store/rocks_store.h"
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "common/io/file.h"
-#include "common/math/rng.h"
 #include "ps/store/folder_lock.h"
+#include "ps/store/free_space.h"
+#include "tests/ps/store/store_folder.h"
 
 namespace cairn::ps {
 namespace {
-
-using Records = std::map<std::string, std::string>;
-
-class StoreFolder : public testing::Test {
- protected:
-  StoreFolder() {
-    std::string pattern = testing::TempDir() + "cairn_store_XXXXXX";
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~StoreFolder() override { std::filesystem::remove_all(folder_); }
-
-  static Status Put(RowStore& store, Family family, const Records& records) {
-    const std::vector<std::pair<std::string, std::string>> list(records.begin(), records.end());
-    std::uint64_t bytes = 0;
-    for (const auto& [key, value] : list) bytes += key.size() + value.size();
-    return store.PutSorted(family, list.size(), bytes, [&list](std::size_t i) {
-      return StoreRecord{list[i].first, list[i].second};
-    });
-  }
-  static Records ScanAll(const RowStore& store, Family family, const std::string& begin = "",
-                         const std::string& end = "") {
-    Records out;
-    EXPECT_EQ(
-        store.Scan(family, begin, end,
-                   [&out](const StoreRecord& record) {
-                     const bool added =
-                         out.emplace(std::string(record.key), std::string(record.value)).second;
-                     EXPECT_TRUE(added) << "a key twice";
-                     return true;
-                   }),
-        OkStatus());
-    return out;
-  }
-  static Records RandomRecords(std::uint64_t seed, std::size_t n) {
-    Rng rng(seed, 1);
-    Records records;
-    while (records.size() < n) {
-      std::string key(1 + rng.NextBelow(12), '\0'), value(rng.NextBelow(200), '\0');
-      for (char& c : key) c = static_cast<char>(rng.NextU32());
-      for (char& c : value) c = static_cast<char>(rng.NextU32());
-      records[key] = value;
-    }
-    return records;
-  }
-
-  std::string folder_;
-};
-
-// Parameter: from how many records on sets are ingested as files.
-class RowStoreTest : public StoreFolder, public testing::WithParamInterface<std::size_t> {
- protected:
-  std::unique_ptr<RowStore> Open(const std::string& name, bool read_only = false) {
-    auto store = OpenRocksStore(folder_ + "/" + name,
-                                {.read_only = read_only, .ingest_records = GetParam()});
-    EXPECT_TRUE(store.ok()) << store.status();
-    return store.ok() ? std::move(*store) : nullptr;
-  }
-};
-
-TEST_P(RowStoreTest, RecordsAreReadAsTheyWereWritten) {
-  const auto store = Open("db");
-  const Records rows = RandomRecords(1, 3000), dense = RandomRecords(2, 10);
-  ASSERT_EQ(Put(*store, Family::kRows, rows), OkStatus());
-  ASSERT_EQ(Put(*store, Family::kDense, dense), OkStatus());
-  EXPECT_EQ(ScanAll(*store, Family::kRows), rows);
-  EXPECT_EQ(ScanAll(*store, Family::kDense), dense);
-  std::string value;
-  for (const auto& [key, expected] : dense) {
-    ASSERT_EQ(store->Get(Family::kDense, key, &value), OkStatus());
-    EXPECT_EQ(value, expected);
-  }
-  EXPECT_EQ(store->Get(Family::kRows, "a key that is too long", &value).code(),
-            absl::StatusCode::kNotFound);
-}
-
-TEST_P(RowStoreTest, LaterRecordsReplaceEarlierOnes) {
-  const auto store = Open("db");
-  Records expected = RandomRecords(1, 2000);
-  ASSERT_EQ(Put(*store, Family::kRows, expected), OkStatus());
-  for (std::uint64_t round = 2; round < 6; ++round) {
-    Records changed = RandomRecords(round, 100);
-    std::size_t i = 0;
-    for (auto& [key, value] : expected) {
-      if (++i % 7 == 0) changed[key] = value + "x";
-    }
-    ASSERT_EQ(Put(*store, Family::kRows, changed), OkStatus());
-    for (const auto& [key, value] : changed) expected[key] = value;
-  }
-  EXPECT_EQ(ScanAll(*store, Family::kRows), expected);
-}
-
-TEST_P(RowStoreTest, AScanKeepsToItsRangeAndStopsWhenTold) {
-  const auto store = Open("db");
-  ASSERT_EQ(Put(*store, Family::kRows, {{"a", "1"}, {"b", "2"}, {"ba", "3"}, {"c", "4"}}),
-            OkStatus());
-  EXPECT_EQ(ScanAll(*store, Family::kRows, "b", "c"), (Records{{"b", "2"}, {"ba", "3"}}));
-  EXPECT_EQ(ScanAll(*store, Family::kRows, "bb"), (Records{{"c", "4"}}));
-  EXPECT_TRUE(ScanAll(*store, Family::kRows, "d").empty());
-  int seen = 0;
-  ASSERT_EQ(store->Scan(Family::kRows, "", "", [&](const StoreRecord&) { return ++seen < 2; }),
-            OkStatus());
-  EXPECT_EQ(seen, 2);
-}
-
-TEST_P(RowStoreTest, ASnapshotStaysAsItWas) {
-  const auto store = Open("db");
-  const Records first = RandomRecords(1, 500);
-  ASSERT_EQ(Put(*store, Family::kRows, first), OkStatus());
-  ASSERT_EQ(store->Snapshot(folder_ + "/snapshot"), OkStatus());
-  ASSERT_EQ(Put(*store, Family::kRows, RandomRecords(2, 500)), OkStatus());
-  const auto copy = Open("snapshot", true);
-  EXPECT_EQ(ScanAll(*copy, Family::kRows), first);
-  EXPECT_EQ(copy->VerifyBlocks(), OkStatus());
-  EXPECT_EQ(Put(*copy, Family::kRows, first).code(), absl::StatusCode::kFailedPrecondition);
-}
-
-TEST_P(RowStoreTest, AnEmptySetAndAnEmptyStoreAreFine) {
-  const auto store = Open("db");
-  EXPECT_EQ(Put(*store, Family::kRows, {}), OkStatus());
-  ASSERT_EQ(store->Snapshot(folder_ + "/snapshot"), OkStatus());
-  const auto copy = Open("snapshot", true);
-  EXPECT_TRUE(ScanAll(*copy, Family::kRows).empty());
-}
-
-TEST_P(RowStoreTest, KeysThatDoNotAscendAreRefused) {
-  const auto store = Open("db");
-  const std::vector<std::string> keys = {"b", "a"};
-  EXPECT_EQ(
-      store->PutSorted(Family::kRows, 2, 4,
-                       [&](std::size_t i) {
-                         return StoreRecord{keys[i], "v"};
-                       })
-          .code(),
-      absl::StatusCode::kInvalidArgument);
-}
-
-INSTANTIATE_TEST_SUITE_P(Rocks, RowStoreTest, testing::Values(1, 1'000'000),
-                         [](const auto& param_info) {
-                           return param_info.param == 1 ? "Ingested" : "InBatches";
-                         });
 
 class RocksStoreTest : public StoreFolder {
  protected:
@@ -234,6 +94,54 @@ TEST_F(RocksStoreTest, ATruncatedFileIsDataLoss) {
               absl::StatusCode::kDataLoss)
         << n;
   }
+}
+
+// A crash inside an ingestion leaves a second name of a file that is live already.
+TEST_F(RocksStoreTest, AFileThatACrashLeftIsRemovedAndNeverWrittenTo) {
+  const Records first = RandomRecords(1, 500);
+  const std::string left = folder_ + "/db/ingest.tmp.0";
+  for (const bool while_open : {false, true}) {
+    auto store = OpenRocksStore(folder_ + "/db", {.ingest_records = 1}).value();
+    ASSERT_EQ(Put(*store, Family::kRows, first), OkStatus());
+    ASSERT_EQ(store->Flush(), OkStatus());
+    if (!while_open) store.reset();
+    std::filesystem::create_hard_link(LargestFile(folder_ + "/db"), left);
+    if (!while_open) store = OpenRocksStore(folder_ + "/db", {.ingest_records = 1}).value();
+    EXPECT_EQ(PathExists(left), while_open);
+    ASSERT_EQ(Put(*store, Family::kRows, {{"", "first"}}), OkStatus());
+    EXPECT_FALSE(PathExists(left));
+    Records expected = first;
+    expected[""] = "first";
+    EXPECT_EQ(ScanAll(*store, Family::kRows), expected);
+    EXPECT_EQ(store->VerifyBlocks(), OkStatus());
+  }
+}
+
+TEST_F(RocksStoreTest, OpeningAFolderThatIsNoDatabaseTouchesNoFileInIt) {
+  ASSERT_EQ(MakeFolders(folder_ + "/db"), OkStatus());
+  ASSERT_EQ(WriteFileAtomically(folder_ + "/db/thesis", "years of work"), OkStatus());
+  for (int again = 0; again < 2; ++again) {
+    const auto store = OpenRocksStore(folder_ + "/db", {}).value();
+    ASSERT_EQ(Put(*store, Family::kRows, {{"a", "1"}}), OkStatus());
+    ASSERT_EQ(store->Flush(), OkStatus());
+    EXPECT_EQ(ScanAll(*store, Family::kRows).size(), 1u);
+  }
+  EXPECT_EQ(ReadFile(folder_ + "/db/thesis").value(), "years of work");
+}
+
+TEST_F(RocksStoreTest, DamageIsFoundByGetManyToo) {
+  const std::string snapshot = MakeSnapshot();
+  const std::string path = LargestFile(snapshot);
+  std::string content = ReadFile(path).value();
+  for (std::size_t i = 0; i < content.size() / 2; i += 500) content[i] ^= 1;
+  std::filesystem::remove(path);
+  ASSERT_EQ(WriteFileAtomically(path, content), OkStatus());
+  const auto store = OpenRocksStore(snapshot, {.read_only = true}).value();
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : RandomRecords(3, 2000)) keys.push_back(key);
+  const std::vector<std::string_view> views(keys.begin(), keys.end());
+  EXPECT_EQ(store->GetMany(Family::kRows, views, [](std::size_t, std::string_view) {}).code(),
+            absl::StatusCode::kDataLoss);
 }
 
 TEST_F(RocksStoreTest, AWriteThatWouldNotLeaveTheReserveIsRefusedBeforeItStarts) {
