@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "ps/push.h"
 
 namespace cairn::proto {
 class JobConfig;
@@ -42,11 +43,6 @@ struct RowsRead {
   std::span<const std::uint64_t> keys;
   float* values = nullptr;  // [keys, dim] out
 };
-struct RowsUpdate {
-  std::uint32_t table = 0;
-  std::span<const std::uint64_t> keys;  // each at most once
-  const float* gradients = nullptr;     // [keys, dim], any alignment of 4 bytes
-};
 
 // A tensor that lives in chunks over all servers; see worker/client/ps_client.h for the chunking.
 struct DenseTensorSpec {
@@ -61,17 +57,6 @@ struct DenseChunkRead {
   std::uint32_t tensor = 0;
   std::uint32_t chunk = 0;
   std::span<float> values;  // out
-};
-struct DenseChunkUpdate {
-  std::uint32_t tensor = 0;
-  std::uint32_t chunk = 0;
-  std::span<const float> gradient;
-};
-
-// Identifies a push for exactly-once application: a client numbers its pushes 1, 2, 3, ...
-struct PushId {
-  std::uint64_t client = 0;  // worker number and incarnation, mixed; 0: not deduplicated
-  std::uint64_t sequence = 0;
 };
 
 class PsCore {
