@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "ps/optim/isa.h"
 #include "ps/optim/row_optimizer.h"
 
 namespace cairn::ps {
@@ -13,6 +14,6 @@ namespace cairn::ps {
 // State: m then v, 2 * dim floats, from 0.
 // Reads config.adam(). InvalidArgument unless lr and eps are finite and above 0 and both betas are
 // in [0, 1).
-Result<std::unique_ptr<RowOptimizer>> MakeAdam(const proto::OptimizerConfig& config);
+Result<std::unique_ptr<RowOptimizer>> MakeAdam(const proto::OptimizerConfig& config, Isa isa);
 
 }  // namespace cairn::ps

@@ -8,10 +8,10 @@
 
 namespace cairn::ps {
 
-// Finite as a float too, and above 0.
+// Finite and above 0, also as a float, and so is its inverse: no subnormal number.
 inline Status CheckPositive(std::string_view field, double value) {
   const float as_float = static_cast<float>(value);
-  if (std::isfinite(as_float) && as_float > 0) return OkStatus();
+  if (std::isnormal(as_float) && as_float > 0) return OkStatus();
   return absl::InvalidArgumentError(StrCat(field, " is ", value, ", must be finite and above 0"));
 }
 

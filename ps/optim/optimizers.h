@@ -5,13 +5,14 @@
 #include <span>
 #include <string_view>
 
+#include "ps/optim/isa.h"
 #include "ps/optim/row_optimizer.h"
 
 namespace cairn::ps {
 
 struct OptimizerEntry {
   std::string_view name;  // = the field of proto::OptimizerConfig
-  Result<std::unique_ptr<RowOptimizer>> (*make)(const proto::OptimizerConfig& config);
+  Result<std::unique_ptr<RowOptimizer>> (*make)(const proto::OptimizerConfig& config, Isa isa);
 };
 
 // Sorted by name.
@@ -19,6 +20,8 @@ std::span<const OptimizerEntry> Optimizers();
 
 // The optimizer that `config` names; an unset one is adam with its defaults.
 // InvalidArgument, naming the field, for hyper-parameters out of range.
-Result<std::unique_ptr<RowOptimizer>> MakeOptimizer(const proto::OptimizerConfig& config);
+// isa: whose kernels run, one that the machine has; they differ in speed alone.
+Result<std::unique_ptr<RowOptimizer>> MakeOptimizer(const proto::OptimizerConfig& config,
+                                                    Isa isa = BestIsa());
 
 }  // namespace cairn::ps

@@ -24,7 +24,7 @@ struct RowRef {
 
 struct StepInfo {
   float learning_rate_scale = 1;   // of the schedule; multiplies the configured rate
-  float l2 = 0;                    // the gradient of a step is grad + l2 * value
+  float l2 = 0;                    // the gradient of a step is grad + l2 * value, see gradient.h
   std::uint32_t update_count = 1;  // steps of this row, this one included: from 1
 };
 

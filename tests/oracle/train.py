@@ -33,6 +33,8 @@ class Optimizer:
             self.updates = torch.zeros(rows)
         elif self.kind == 'adagrad':
             self.square = torch.full((rows, width), self.settings.initial_accumulator)
+        elif self.kind != 'sgd':
+            sys.exit(f'train.py: no optimizer {self.kind}; it has sgd, adagrad and adam')
 
     def apply(self, values, rows, gradient):
         """values[rows] -= ..., rows without repetition."""
