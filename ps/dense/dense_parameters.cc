@@ -281,13 +281,25 @@ Status DenseParameters::Check(std::span<const DenseChunkUpdate> updates) const {
 
 void DenseParameters::Apply(std::span<const DenseChunkUpdate> updates, float learning_rate_scale,
                             std::uint64_t step) {
+  ApplyTo(updates, learning_rate_scale, step, /*is_replay=*/false);
+}
+
+void DenseParameters::Replay(std::span<const DenseChunkUpdate> updates, float learning_rate_scale,
+                             std::uint64_t step) {
+  ApplyTo(updates, learning_rate_scale, step, /*is_replay=*/true);
+}
+
+void DenseParameters::ApplyTo(std::span<const DenseChunkUpdate> updates, float learning_rate_scale,
+                              std::uint64_t step, bool is_replay) {
   ReadLock lock(lock_);
   for (const DenseChunkUpdate& update : updates) {
     const Tensor& tensor = tensors_[update.tensor];
     Chunk& chunk = *tensor.chunks[update.chunk];
     WriteLock chunk_lock(chunk.lock);
     const RowLayout& layout = chunk.layout;
-    const RowMetadata metadata = NextMetadata(layout.Metadata(chunk.body), step);
+    const RowMetadata before = layout.Metadata(chunk.body);
+    if (is_replay && before.last_step >= step) continue;
+    const RowMetadata metadata = NextMetadata(before, step);
     layout.SetMetadata(chunk.body, metadata);
     chunk.dirty = true;
     const std::span<float> value = layout.Value(chunk.body);

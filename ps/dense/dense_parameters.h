@@ -54,6 +54,9 @@ class DenseParameters {
   Status Check(std::span<const DenseChunkUpdate> updates) const EXCLUDES(lock_);
   void Apply(std::span<const DenseChunkUpdate> updates, float learning_rate_scale,
              std::uint64_t step) EXCLUDES(lock_);
+  // The same, but leaves chunks alone whose last step is `step` or later.
+  void Replay(std::span<const DenseChunkUpdate> updates, float learning_rate_scale,
+              std::uint64_t step) EXCLUDES(lock_);
 
   // What a checkpoint says of its tensors; Register compares with it.
   void Expect(std::span<const proto::DenseTensorEntry* const> tensors) EXCLUDES(lock_);
@@ -75,6 +78,8 @@ class DenseParameters {
  private:
   struct Chunk;
   struct Tensor;
+  void ApplyTo(std::span<const DenseChunkUpdate> updates, float learning_rate_scale,
+               std::uint64_t step, bool is_replay) EXCLUDES(lock_);
 
   DenseParameters(std::unique_ptr<RowOptimizer> optimizer, float l2, const SlotRange& slots);
 

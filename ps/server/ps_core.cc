@@ -1,29 +1,16 @@
 #include "ps/server/ps_core.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <utility>
 
 #include <glog/logging.h>
 
-#include "common/base/mutex.h"
-#include "common/io/file.h"
-#include "proto/checkpoint.pb.h"
-#include "proto/config.pb.h"
 #include "proto/ps_service.pb.h"
-#include "ps/checkpoint/flush.h"
-#include "ps/checkpoint/load.h"
-#include "ps/checkpoint/manifest.h"
-#include "ps/checkpoint/shard_files.h"
-#include "ps/dense/dense_parameters.h"
+#include "ps/log/push_record.h"
 #include "ps/optim/finite.h"
-#include "ps/server/group_pool.h"
 #include "ps/server/process_memory.h"
-#include "ps/server/push_ledger.h"
-#include "ps/store/folder_lock.h"
-#include "ps/store/rocks_store.h"
-#include "ps/table/embedding_table.h"
+#include "ps/server/ps_core_impl.h"
 
 namespace cairn::ps {
 namespace {
@@ -52,11 +39,14 @@ Status CheckOptions(const PsOptions& options) {
   return OkStatus();
 }
 
-// What Restore replaces as a whole.
-struct Model {
-  std::vector<std::unique_ptr<EmbeddingTable>> tables;
-  std::unique_ptr<DenseParameters> dense;
-};
+DurabilityOptions DurabilityOf(const proto::JobConfig& job, const PsOptions& options) {
+  const auto wanted = job.server().durability();
+  const bool of_mode = wanted == proto::ServerConfig::OF_MODE;
+  return {of_mode ? options.log_by_default : wanted != proto::ServerConfig::NONE,
+          wanted == proto::ServerConfig::DISK};
+}
+
+}  // namespace
 
 Result<Model> MakeModel(const proto::JobConfig& job, const SlotRange& slots) {
   if (static_cast<std::size_t>(job.table_size()) > kMaxTables) {
@@ -72,75 +62,30 @@ Result<Model> MakeModel(const proto::JobConfig& job, const SlotRange& slots) {
   return model;
 }
 
-class PsCoreImpl : public PsCore {
- public:
-  PsCoreImpl(const proto::JobConfig& job, const PsOptions& options, FolderLock lock, Model model)
-      : job_(job),
-        options_(options),
-        slots_(OwnedSlots(options)),
-        folder_lock_(std::move(lock)),
-        model_(std::move(model)) {}
+PsCoreImpl::PsCoreImpl(const proto::JobConfig& job, const PsOptions& options, FolderLock lock,
+                       Model model)
+    : job_(job),
+      options_(options),
+      slots_(OwnedSlots(options)),
+      durability_(DurabilityOf(job, options)),
+      folder_lock_(std::move(lock)),
+      model_(std::move(model)),
+      tier_(std::uint64_t{job.server().memory_mib()} << 20) {
+  for (int i = 0; i <= job.table_size(); ++i) gates_.push_back(std::make_unique<OrderGate>());
+  if (tier_.is_bounded() || durability_.logged) keeper_ = std::thread([this] { KeeperLoop(); });
+}
 
-  bool Owns(std::uint64_t key) const override { return slots_.HasMixed(MixedKey(key)); }
-
-  Status Pull(std::span<const RowsRead> tables, AbsentRow absent) override;
-  Status Push(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
-              PushId id, double learning_rate_scale) override;
-  Status RegisterDense(std::span<const DenseTensorSpec> layout) override;
-  Status InitDense(std::span<const DenseChunkUpdate> chunks) override;
-  Status PullDense(std::span<const DenseChunkRead> chunks) override;
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> OwnedDenseChunks() const override {
-    ReadLock lock(state_lock_);
-    return model_.dense->OwnedChunks();
+PsCoreImpl::~PsCoreImpl() {
+  if (keeper_.joinable()) {
+    {
+      MutexLock lock(keeper_mu_);
+      keeper_stops_ = true;
+    }
+    keeper_wake_.NotifyAll();
+    keeper_.join();
   }
-  Status Snapshot(const std::string& folder, proto::SnapshotReply* reply) override;
-  Status Restore(const std::string& checkpoint, proto::RestoreReply* reply) override;
-  void Stats(proto::PsStatsReply* reply) const override;
-
- private:
-  std::string LiveFolder() const { return JoinPath(options_.folder, "db"); }
-
-  Status CheckReady() const REQUIRES_SHARED(state_lock_) {
-    if (store_ != nullptr) return OkStatus();
-    return absl::FailedPreconditionError("the server has no state yet: call Restore first");
-  }
-  // Counts a refusal.
-  Status Refuse(Status status) {
-    refused_.fetch_add(1, std::memory_order_relaxed);
-    return status;
-  }
-  // Groups the keys of one table's part of a request.
-  Status GroupKeys(std::uint32_t table, std::span<const std::uint64_t> keys, KeyGroups* groups)
-      REQUIRES_SHARED(state_lock_);
-  // Tables whose rows take part in every push, and that this push does not name.
-  void StepUnnamedTables(std::span<const RowsUpdate> named, float learning_rate_scale,
-                         std::uint64_t step) REQUIRES_SHARED(state_lock_);
-  Status CheckPush(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
-                   double learning_rate_scale, std::vector<KeyGroups>* groups)
-      REQUIRES_SHARED(state_lock_);
-  Status WriteSnapshot(const std::string& folder, proto::SnapshotReply* reply)
-      REQUIRES(state_lock_);
-  // Makes the live database empty, or a copy of a stored one.
-  Status ResetStore(const std::string& copy_of) REQUIRES(state_lock_);
-  Status LoadCheckpoint(const std::string& checkpoint, const proto::CheckpointManifest& manifest,
-                        const LoadPlan& plan, proto::RestoreReply* reply) REQUIRES(state_lock_);
-
-  const proto::JobConfig job_;
-  const PsOptions options_;
-  const SlotRange slots_;
-  const FolderLock folder_lock_;
-
-  // Shared by everything that reads or changes rows; held alone by Snapshot and Restore.
-  mutable StripeLock state_lock_;
-  Model model_ GUARDED_BY(state_lock_);
-  std::unique_ptr<RowStore> store_ GUARDED_BY(state_lock_);  // null before Restore
-  ShardFileLister files_ GUARDED_BY(state_lock_);
-
-  PushLedger ledger_;
-  GroupPool group_pool_;
-  std::atomic<std::uint64_t> step_{0};  // pushes applied, over all lives of the model
-  std::atomic<std::uint64_t> pulls_{0}, pushes_{0}, refused_{0}, duplicates_{0};
-};
+  FinishCounting();
+}
 
 Status PsCoreImpl::GroupKeys(std::uint32_t table, std::span<const std::uint64_t> keys,
                              KeyGroups* groups) {
@@ -158,6 +103,8 @@ Status PsCoreImpl::GroupKeys(std::uint32_t table, std::span<const std::uint64_t>
 }
 
 Status PsCoreImpl::Pull(std::span<const RowsRead> tables, AbsentRow absent) {
+  // Evaluation brings no rows to memory.
+  if (absent != AbsentRow::kZero) RETURN_IF_ERROR(WaitForRoom());
   ReadLock lock(state_lock_);
   if (Status ready = CheckReady(); !ready.ok()) return Refuse(std::move(ready));
   GroupPool::Lease groups = group_pool_.Take(tables.size());
@@ -166,10 +113,11 @@ Status PsCoreImpl::Pull(std::span<const RowsRead> tables, AbsentRow absent) {
     if (!grouped.ok()) return Refuse(std::move(grouped));
   }
   for (std::size_t i = 0; i < tables.size(); ++i) {
-    model_.tables[tables[i].table]->Pull(
+    RETURN_IF_ERROR(model_.tables[tables[i].table]->Pull(
         (*groups)[i], absent == AbsentRow::kZero ? AbsentValue::kZero : AbsentValue::kInitial,
-        tables[i].values);
+        tables[i].values));
   }
+  if (tier_.NeedsRoom(model_.tables)) WakeKeeper();
   pulls_.fetch_add(1, std::memory_order_relaxed);
   return OkStatus();
 }
@@ -206,151 +154,118 @@ Status PsCoreImpl::CheckPush(std::span<const RowsUpdate> tables,
   return model_.dense->Check(dense);
 }
 
+Result<std::uint64_t> PsCoreImpl::NumberPush(std::span<const RowsUpdate> tables,
+                                             std::span<const DenseChunkUpdate> dense, PushId id,
+                                             double learning_rate_scale) {
+  if (log_ == nullptr) return step_.fetch_add(1, std::memory_order_relaxed) + 1;
+  std::vector<std::uint32_t> dims;
+  dims.reserve(model_.tables.size());
+  for (const auto& table : model_.tables) {
+    dims.push_back(static_cast<std::uint32_t>(table->layout().dim()));
+  }
+  const EncodedPush record(tables, dims, dense, id, learning_rate_scale);
+  ASSIGN_OR_RETURN(const std::uint64_t step, log_->Append(record.parts()));
+  std::uint64_t last = step_.load(std::memory_order_relaxed);
+  while (last < step && !step_.compare_exchange_weak(last, step, std::memory_order_relaxed)) {
+  }
+  return step;
+}
+
 Status PsCoreImpl::Push(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
                         PushId id, double learning_rate_scale) {
+  RETURN_IF_ERROR(WaitForRoom());
   ReadLock lock(state_lock_);
   if (Status ready = CheckReady(); !ready.ok()) return Refuse(std::move(ready));
   Result<PushLedger::Entry> entry = ledger_.Begin(id);
   if (!entry.ok()) return Refuse(entry.status());
   if (entry->is_repeat()) {
     duplicates_.fetch_add(1, std::memory_order_relaxed);
-    return OkStatus();
+    // Acknowledged only when it is as durable as the first acknowledgement, which may have been
+    // lost on its way to the log.
+    return log_ == nullptr ? OkStatus() : log_->Commit(log_->last_lsn());
   }
   GroupPool::Lease groups = group_pool_.Take(tables.size());
   Status checked = CheckPush(tables, dense, learning_rate_scale, &*groups);
   if (!checked.ok()) return Refuse(std::move(checked));
-
-  const std::uint64_t step = step_.fetch_add(1, std::memory_order_relaxed) + 1;
-  const auto scale = static_cast<float>(learning_rate_scale);
+  // Nothing leaves memory while state_lock_ is shared.
   for (std::size_t i = 0; i < tables.size(); ++i) {
-    model_.tables[tables[i].table]->Push((*groups)[i], tables[i].gradients, scale, step);
+    RETURN_IF_ERROR(model_.tables[tables[i].table]->MakeResident((*groups)[i]));
   }
-  StepUnnamedTables(tables, scale, step);
-  model_.dense->Apply(dense, scale, step);
+  const Result<std::uint64_t> step = NumberPush(tables, dense, id, learning_rate_scale);
+  if (!step.ok()) return Refuse(step.status());
+  // From here on the push cannot fail.
+  ApplyPush({tables, &*groups, dense, static_cast<float>(learning_rate_scale), *step});
   entry->Commit();
   pushes_.fetch_add(1, std::memory_order_relaxed);
-  return OkStatus();
+  if (tier_.NeedsRoom(model_.tables)) WakeKeeper();
+  return log_ == nullptr ? OkStatus() : log_->Commit(*step);
 }
 
-void PsCoreImpl::StepUnnamedTables(std::span<const RowsUpdate> named, float learning_rate_scale,
-                                   std::uint64_t step) {
+void PsCoreImpl::ApplyPush(const PushToApply& push) {
+  if (log_ == nullptr) {
+    for (std::size_t t = 0; t < model_.tables.size(); ++t) ApplyToTable(t, push);
+    model_.dense->Apply(push.dense, push.learning_rate_scale, push.step);
+    return;
+  }
+  // In the order of the log, table by table.
   for (std::size_t t = 0; t < model_.tables.size(); ++t) {
-    if (!model_.tables[t]->updates_all_rows()) continue;
-    const bool is_named = std::any_of(named.begin(), named.end(),
-                                      [t](const RowsUpdate& update) { return update.table == t; });
-    if (!is_named) model_.tables[t]->Push(KeyGroups(), nullptr, learning_rate_scale, step);
+    const OrderGate::Pass pass(gates_[t].get(), push.step);
+    ApplyToTable(t, push);
+  }
+  const OrderGate::Pass pass(gates_.back().get(), push.step);
+  if (push.is_replay) {
+    model_.dense->Replay(push.dense, push.learning_rate_scale, push.step);
+  } else {
+    model_.dense->Apply(push.dense, push.learning_rate_scale, push.step);
+  }
+}
+
+// Tables whose rows take part in every push do so also when it does not name them.
+void PsCoreImpl::ApplyToTable(std::size_t table, const PushToApply& push) {
+  const auto named = std::ranges::find(push.tables, table, &RowsUpdate::table);
+  EmbeddingTable& rows = *model_.tables[table];
+  static const KeyGroups kNone;
+  const bool is_named = named != push.tables.end();
+  if (!is_named && !rows.updates_all_rows()) return;
+  const KeyGroups& groups =
+      is_named ? (*push.groups)[static_cast<std::size_t>(named - push.tables.begin())] : kNone;
+  const float* const gradients = is_named ? named->gradients : nullptr;
+  if (push.is_replay) {
+    rows.Replay(groups, gradients, push.learning_rate_scale, push.step);
+  } else {
+    rows.Push(groups, gradients, push.learning_rate_scale, push.step);
   }
 }
 
 Status PsCoreImpl::RegisterDense(std::span<const DenseTensorSpec> layout) {
-  ReadLock lock(state_lock_);
+  if (!durability_.logged) {
+    ReadLock lock(state_lock_);
+    RETURN_IF_ERROR(CheckReady());
+    return model_.dense->Register(layout);
+  }
+  WriteLock lock(state_lock_);
   RETURN_IF_ERROR(CheckReady());
-  return model_.dense->Register(layout);
+  RETURN_IF_ERROR(model_.dense->Register(layout));
+  return WriteDenseAndState(0);
 }
 
 Status PsCoreImpl::InitDense(std::span<const DenseChunkUpdate> chunks) {
-  ReadLock lock(state_lock_);
+  if (!durability_.logged) {
+    ReadLock lock(state_lock_);
+    RETURN_IF_ERROR(CheckReady());
+    return model_.dense->Init(chunks);
+  }
+  // First values are in no push: they go to the database at once.
+  WriteLock lock(state_lock_);
   RETURN_IF_ERROR(CheckReady());
-  return model_.dense->Init(chunks);
+  RETURN_IF_ERROR(model_.dense->Init(chunks));
+  return WriteDenseAndState(0);
 }
 
 Status PsCoreImpl::PullDense(std::span<const DenseChunkRead> chunks) {
   ReadLock lock(state_lock_);
   RETURN_IF_ERROR(CheckReady());
   return model_.dense->Pull(chunks);
-}
-
-Status PsCoreImpl::Snapshot(const std::string& folder, proto::SnapshotReply* reply) {
-  WriteLock lock(state_lock_);
-  RETURN_IF_ERROR(CheckReady());
-  if (PathExists(folder)) {
-    return absl::AlreadyExistsError(StrCat("snapshot folder ", folder, " is there already"));
-  }
-  RETURN_IF_ERROR(MakeFolders(FolderOf(folder)));
-  Status written = WriteSnapshot(folder, reply);
-  if (!written.ok()) {
-    RemoveTree(folder).IgnoreError();  // the first error is the one to report
-    return Annotate(written, StrCat("snapshot of server ", options_.ps));
-  }
-  for (const auto& table : model_.tables) table->MarkAllClean();
-  model_.dense->MarkAllClean();
-  return OkStatus();
-}
-
-Status PsCoreImpl::WriteSnapshot(const std::string& folder, proto::SnapshotReply* reply) {
-  RETURN_IF_ERROR(FlushDirty(model_.tables, *model_.dense, slots_, *store_));
-  RETURN_IF_ERROR(store_->Snapshot(folder));
-  ASSIGN_OR_RETURN(const auto files, files_.List(folder));
-  reply->Clear();
-  for (const proto::FileEntry& file : files) *reply->add_file() = file;
-  for (const proto::DenseTensorEntry& entry : model_.dense->Describe()) *reply->add_dense() = entry;
-  proto::ShardEntry* const shard = reply->mutable_shard();
-  shard->set_ps(options_.ps);
-  shard->set_first_slot(slots_.first);
-  shard->set_last_slot(slots_.first + slots_.count - 1);
-  for (const auto& table : model_.tables) shard->add_rows(table->Counts().rows);
-  shard->set_dense_chunks(model_.dense->ChunkCount());
-  return OkStatus();
-}
-
-Status PsCoreImpl::Restore(const std::string& checkpoint, proto::RestoreReply* reply) {
-  WriteLock lock(state_lock_);
-  proto::CheckpointManifest manifest;
-  LoadPlan plan;
-  // Everything that can be refused is refused before the state goes.
-  if (!checkpoint.empty()) {
-    RETURN_IF_ERROR(ReadManifest(checkpoint, &manifest));
-    ASSIGN_OR_RETURN(plan, PlanLoad(manifest, model_.tables, slots_));
-    for (const std::size_t shard : plan.shards) {
-      RETURN_IF_ERROR(VerifyFiles(checkpoint, manifest,
-                                  manifest.shard(static_cast<int>(shard)).folder() + "/"));
-    }
-  }
-  const auto layout = model_.dense->Layout();
-  store_ = nullptr;
-  ASSIGN_OR_RETURN(model_, MakeModel(job_, slots_));
-  ledger_.Clear();
-  files_.Forget();
-  step_ = 0;
-  reply->Clear();
-  reply->set_rows(0);
-  const Status loaded = LoadCheckpoint(checkpoint, manifest, plan, reply);
-  if (!loaded.ok()) {
-    store_ = nullptr;  // half a model serves nobody
-    return loaded;
-  }
-  if (layout.empty()) return OkStatus();
-  const Status registered = model_.dense->Register(layout);
-  if (!registered.ok()) store_ = nullptr;
-  return registered;
-}
-
-Status PsCoreImpl::LoadCheckpoint(const std::string& checkpoint,
-                                  const proto::CheckpointManifest& manifest, const LoadPlan& plan,
-                                  proto::RestoreReply* reply) {
-  std::string stored;
-  if (plan.identical.has_value()) {
-    const std::string& folder = manifest.shard(static_cast<int>(*plan.identical)).folder();
-    stored = JoinPath(checkpoint, folder);
-    files_.Learn(manifest, folder + "/");
-  }
-  RETURN_IF_ERROR(ResetStore(stored));
-  if (checkpoint.empty()) return OkStatus();
-  ASSIGN_OR_RETURN(const LoadCounts counts,
-                   LoadShards(checkpoint, manifest, plan, model_.tables, *model_.dense, slots_,
-                              /*dirty=*/!plan.identical.has_value()));
-  step_ = counts.last_step;
-  reply->set_rows(counts.rows);
-  return OkStatus();
-}
-
-Status PsCoreImpl::ResetStore(const std::string& copy_of) {
-  store_ = nullptr;
-  RETURN_IF_ERROR(RemoveTree(LiveFolder()));
-  RETURN_IF_ERROR(MakeFolders(LiveFolder()));
-  if (!copy_of.empty()) RETURN_IF_ERROR(LinkShard(copy_of, LiveFolder()));
-  ASSIGN_OR_RETURN(store_, OpenRocksStore(LiveFolder(), {}));
-  return OkStatus();
 }
 
 void PsCoreImpl::Stats(proto::PsStatsReply* reply) const {
@@ -366,6 +281,9 @@ void PsCoreImpl::Stats(proto::PsStatsReply* reply) const {
     out->set_pulled_rows(counts.pulled_rows);
     out->set_pulled_absent(counts.pulled_absent);
     out->set_pushed_rows(counts.pushed_rows);
+    out->set_resident_rows(counts.resident_rows);
+    out->set_fetched_rows(counts.fetched_rows);
+    out->set_spilled_rows(counts.spilled_rows);
   }
   reply->set_dense_floats(model_.dense->FloatCount());
   reply->set_pulls(pulls_.load(std::memory_order_relaxed));
@@ -373,9 +291,11 @@ void PsCoreImpl::Stats(proto::PsStatsReply* reply) const {
   reply->set_refused(refused_.load(std::memory_order_relaxed));
   reply->set_duplicates(duplicates_.load(std::memory_order_relaxed));
   reply->set_rss_bytes(ProcessMemoryBytes());
+  if (store_ != nullptr) reply->set_store_bytes(store_->MemoryBytes());
+  if (log_ != nullptr) reply->set_log_bytes(log_->Bytes());
+  reply->set_log_cuts(log_cuts_.load(std::memory_order_relaxed));
+  reply->set_waits_for_room(waits_for_room_.load(std::memory_order_relaxed));
 }
-
-}  // namespace
 
 Result<std::unique_ptr<PsCore>> PsCore::Make(const proto::JobConfig& job,
                                              const PsOptions& options) {

@@ -2,8 +2,18 @@
 // owns, their optimizers, and their database. The gRPC service (ps/server/grpc_service.h) and the
 // in-process client (launch/local) are thin callers of this.
 //
-// Life: Make, then Restore (a checkpoint, or nothing), then pulls and pushes; Snapshot at any time
-// the caller has stopped pushing. Thread-safety: Pull and PullDense may run at once with each other
+// Life: Make, then Restore (a checkpoint, or nothing) or Recover (what an earlier process left in
+// the folder), then pulls and pushes; Snapshot at any time the caller has stopped pushing.
+//
+// Memory. With server.memory_mib rows beyond it lie in the database (ps/tier/row_tier.h); requests
+// that would bring more rows than there is room wait for it.
+//
+// Durability. With PROCESS or DISK every push is in a log (ps/log/push_log.h) before it is
+// acknowledged, and pushes go through each table in the order of the log, so that a row's last_step
+// tells which records of the log it contains. A background thread writes dirty rows and cuts the
+// log when it has grown; Recover opens the database as it is and replays the log, leaving rows
+// alone that are newer. With NONE a process that dies takes with it what came after the last
+// snapshot. Thread-safety: Pull and PullDense may run at once with each other
 // and with Push; pushes of different clients may run at once. A row is never read half-updated.
 // Snapshot and Restore exclude everything else by waiting for it.
 #pragma once
@@ -32,7 +42,9 @@ struct PsOptions {
   std::uint32_t ps_count =
       1;  // slots are cut evenly: server p owns [p * slots / count, (p + 1) * slots / count)
   int slot_bits = 10;
-  std::string folder;  // of the live database; made when missing, emptied by Restore
+  std::string folder;  // of the live database and the log; made when missing, emptied by Restore
+  // What durability OF_MODE of the job stands for.
+  bool log_by_default = false;
 };
 
 // Which rows a key without a row reads as; see worker::PullMode.
@@ -94,6 +106,12 @@ class PsCore {
   // See proto/ps_service.proto.
   virtual Status Snapshot(const std::string& folder, proto::SnapshotReply* reply) = 0;
   virtual Status Restore(const std::string& checkpoint, proto::RestoreReply* reply) = 0;
+
+  // Goes on with what an earlier server of this job left in the folder: every push that it
+  // acknowledged, each once, also those of clients that repeat one. Rows come to memory as they are
+  // named. FailedPrecondition when there is nothing (durability NONE, or no Restore was ever
+  // complete), or another job's state; DataLoss for damage.
+  virtual Status Recover(proto::RestoreReply* reply) = 0;
   virtual void Stats(proto::PsStatsReply* reply) const = 0;
 };
 

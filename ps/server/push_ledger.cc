@@ -1,5 +1,7 @@
 #include "ps/server/push_ledger.h"
 
+#include <algorithm>
+
 namespace cairn::ps {
 
 Result<PushLedger::Entry> PushLedger::Begin(PushId id) NO_THREAD_SAFETY_ANALYSIS {
@@ -27,6 +29,24 @@ Result<PushLedger::Entry> PushLedger::Begin(PushId id) NO_THREAD_SAFETY_ANALYSIS
   }
   entry.is_repeat_ = id.sequence <= last;
   return entry;
+}
+
+std::vector<std::pair<std::uint64_t, std::uint64_t>> PushLedger::Save() {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> saved;
+  MutexLock lock(mu_);
+  for (const auto& [number, client] : clients_) {
+    MutexLock client_lock(client->mu);
+    if (client->last > 0) saved.emplace_back(number, client->last);
+  }
+  return saved;
+}
+
+void PushLedger::Restore(std::uint64_t number, std::uint64_t sequence) {
+  MutexLock lock(mu_);
+  auto& client = clients_[number];
+  if (client == nullptr) client = std::make_shared<Client>();
+  MutexLock client_lock(client->mu);
+  client->last = std::max(client->last, sequence);
 }
 
 void PushLedger::Clear() {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "common/base/mutex.h"
 #include "common/base/status.h"
@@ -47,6 +49,10 @@ class PushLedger {
   // Waits for the client's push in progress. FailedPrecondition for a gap in the sequence,
   // InvalidArgument for sequence 0. A push with client 0 is never a repeat.
   Result<Entry> Begin(PushId id) EXCLUDES(mu_);
+  // The last push of each client, for those of which one was applied.
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> Save() EXCLUDES(mu_);
+  // Takes `sequence` for applied, and all before it.
+  void Restore(std::uint64_t client, std::uint64_t sequence) EXCLUDES(mu_);
   // Forgets all clients: whoever pushed before must start a new sequence under a new number.
   void Clear() EXCLUDES(mu_);
 

@@ -7,27 +7,10 @@
 
 #include "proto/config.pb.h"
 #include "ps/optim/optimizers.h"
+#include "ps/table/embedding_table_impl.h"
 
 namespace cairn::ps {
 namespace {
-
-// Keys of a stripe that are worked off together: first all are found, then their rows are used,
-// each in a loop of its own that has kRowsAhead lines on their way from memory.
-constexpr std::size_t kBatch = 512;
-constexpr std::size_t kRowsAhead = 32;
-// Records longer than this are left to the hardware's own prefetcher after the first lines.
-constexpr std::size_t kMaxPrefetchBytes = 512;
-
-// Inlined without fail: GCC takes a function that only prefetches for one without effect and drops
-// calls of it.
-template <int kForWrite>
-[[gnu::always_inline]] inline void Prefetch(const void* memory, std::size_t bytes) {
-  const auto* const begin = static_cast<const std::byte*>(memory);
-  const std::size_t size = std::min(bytes, kMaxPrefetchBytes);
-  for (std::size_t i = 0; i < size; i += 64) __builtin_prefetch(begin + i, kForWrite);
-  // Records start anywhere in a line: the last one may lie in one line more.
-  __builtin_prefetch(begin + size - 1, kForWrite);
-}
 
 // Constant sizes, so that a short row costs no call.
 [[gnu::always_inline]] inline void CopyFloats(const float* from, std::size_t n, float* to) {
@@ -36,27 +19,7 @@ template <int kForWrite>
   for (; n > 0; --n) *to++ = *from++;
 }
 
-// Calls use(i) for i in [0, n), and prefetch(i) some calls before.
-template <typename PrefetchOne, typename Use>
-void WithPrefetch(std::size_t n, PrefetchOne prefetch, Use use) {
-  for (std::size_t i = 0; i < std::min(kRowsAhead, n); ++i) prefetch(i);
-  std::size_t i = 0;
-  for (; i + kRowsAhead < n; ++i) {
-    prefetch(i + kRowsAhead);
-    use(i);
-  }
-  for (; i < n; ++i) use(i);
-}
-
 }  // namespace
-
-struct alignas(64) EmbeddingTable::Stripe {
-  explicit Stripe(BlockPool* pool) : index(pool) {}
-  mutable StripeLock lock;
-  KeyIndex index GUARDED_BY(lock);
-  std::uint32_t next_row GUARDED_BY(lock) = 0;  // in the block in use
-  std::uint32_t rows_left GUARDED_BY(lock) = 0;
-};
 
 // Absent rows of one batch, to be initialised together.
 struct EmbeddingTable::Fresh {
@@ -106,65 +69,88 @@ EmbeddingTable::EmbeddingTable(const proto::TableConfig& config,
 
 EmbeddingTable::~EmbeddingTable() = default;
 
-void EmbeddingTable::Pull(const KeyGroups& keys, AbsentValue absent, float* values) {
+Status EmbeddingTable::Pull(const KeyGroups& keys, AbsentValue absent, float* values) {
   std::size_t missing = 0;
+  std::vector<IndexedKey> misses;
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     const auto group = keys.Group(s);
-    if (!group.empty()) missing += PullGroup(*stripes_[s], group, absent, values);
+    if (group.empty()) continue;
+    missing +=
+        PullGroup(*stripes_[s], group, absent, values, store_ == nullptr ? nullptr : &misses);
   }
   pulled_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
-  pulled_absent_.fetch_add(missing, std::memory_order_relaxed);
+  if (misses.empty()) {
+    pulled_absent_.fetch_add(missing, std::memory_order_relaxed);
+    return OkStatus();
+  }
+  return PullCold(misses, absent, values);
 }
 
 std::size_t EmbeddingTable::PullGroup(Stripe& stripe, std::span<const IndexedKey> group,
-                                      AbsentValue absent, float* values) {
+                                      AbsentValue absent, float* values,
+                                      std::vector<IndexedKey>* misses) {
   const std::size_t dim = layout_.dim();
+  const std::size_t bytes = layout_.ValueBytes();
   std::size_t missing = 0;
   std::uint32_t rows[kBatch];
   ReadLock lock(stripe.lock);
   for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
     const auto keys = group.first(std::min(kBatch, group.size()));
     stripe.index.Find(keys, rows);
-    Fresh fresh;
+    IndexedKey absent_keys[kBatch];
+    std::size_t absent_count = 0;
     WithPrefetch(
         keys.size(),
         [&](std::size_t i) {
-          if (rows[i] != KeyIndex::kNoRow)
-            Prefetch<0>(memory_.Value(rows[i]), layout_.ValueBytes());
-          Prefetch<1>(values + std::size_t{keys[i].position} * dim, layout_.ValueBytes());
+          if (rows[i] != KeyIndex::kNoRow) Prefetch<0>(memory_.Value(rows[i]), bytes);
+          Prefetch<1>(values + std::size_t{keys[i].position} * dim, bytes);
         },
         [&](std::size_t i) {
-          float* const out = values + std::size_t{keys[i].position} * dim;
           if (rows[i] != KeyIndex::kNoRow) {
-            CopyFloats(ValueOf(rows[i]), dim, out);
+            CopyFloats(ValueOf(rows[i]), dim, values + std::size_t{keys[i].position} * dim);
           } else {
-            fresh.Add(keys[i].key, out);
+            absent_keys[absent_count++] = keys[i];
           }
         });
-    missing += fresh.size;
+    missing += absent_count;
+    if (misses != nullptr) {
+      misses->insert(misses->end(), absent_keys, absent_keys + absent_count);
+    } else {
+      FillAbsent({absent_keys, absent_count}, absent, values);
+    }
+  }
+  return missing;
+}
+
+void EmbeddingTable::FillAbsent(std::span<const IndexedKey> keys, AbsentValue absent,
+                                float* values) const {
+  const std::size_t dim = layout_.dim();
+  for (; !keys.empty(); keys = keys.subspan(std::min(kBatch, keys.size()))) {
+    Fresh fresh;
+    for (const IndexedKey& key : keys.first(std::min(kBatch, keys.size()))) {
+      fresh.Add(key.key, values + std::size_t{key.position} * dim);
+    }
     if (absent == AbsentValue::kInitial) {
       initializer_->Fill({fresh.keys, fresh.size}, dim, fresh.values);
     } else {
       for (std::size_t i = 0; i < fresh.size; ++i) std::fill_n(fresh.values[i], dim, 0.0f);
     }
   }
-  return missing;
 }
 
-void EmbeddingTable::Push(const KeyGroups& keys, const float* gradients, float learning_rate_scale,
-                          std::uint64_t step) {
+void EmbeddingTable::PushRows(const KeyGroups& keys, const float* gradients,
+                              const PushStep& step) {
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     const auto group = keys.Group(s);
     if (updates_all_rows_ || !group.empty()) {
-      PushGroup(*stripes_[s], group, gradients, learning_rate_scale, step);
+      PushGroup(*stripes_[s], group, gradients, step);
     }
   }
   pushed_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
 }
 
 void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group,
-                               const float* gradients, float learning_rate_scale,
-                               std::uint64_t step) {
+                               const float* gradients, const PushStep& step) {
   const std::size_t dim = layout_.dim();
   std::uint32_t rows[kBatch];
   WriteLock lock(stripe.lock);
@@ -181,27 +167,30 @@ void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group
         },
         [&](std::size_t i) {
           std::byte* const rest = memory_.Rest(rows[i]);
-          const RowMetadata metadata = NextMetadata(layout_.MetadataOfRest(rest), step);
+          const RowMetadata before = layout_.MetadataOfRest(rest);
+          if (step.is_replay && before.last_step >= step.number) return;
+          const RowMetadata metadata = NextMetadata(before, step.number);
           layout_.SetMetadataOfRest(rest, metadata);
           optimizer_->Apply({{ValueOf(rows[i]), dim}, layout_.StateOfRest(rest)},
                             {gradients + std::size_t{keys[i].position} * dim, dim},
-                            {learning_rate_scale, l2_, metadata.version});
+                            {step.learning_rate_scale, l2_, metadata.version});
         });
   }
-  if (updates_all_rows_) StepOtherRows(stripe, learning_rate_scale, step);
+  if (updates_all_rows_) StepOtherRows(stripe, step);
 }
 
-void EmbeddingTable::StepOtherRows(Stripe& stripe, float learning_rate_scale,
-                                   std::uint64_t step) NO_THREAD_SAFETY_ANALYSIS {
+void EmbeddingTable::StepOtherRows(Stripe& stripe,
+                                   const PushStep& step) NO_THREAD_SAFETY_ANALYSIS {
   stripe.index.MarkAllDirty();
   stripe.index.ForEach([&](std::uint64_t, std::uint32_t index, bool) {
     std::byte* const rest = memory_.Rest(index);
     const RowMetadata before = layout_.MetadataOfRest(rest);
-    if (before.last_step == step) return;  // named by this push
-    const RowMetadata metadata = NextUnnamedMetadata(before, step);
+    if (before.last_step == step.number) return;  // named by this push
+    if (step.is_replay && before.last_step > step.number) return;
+    const RowMetadata metadata = NextUnnamedMetadata(before, step.number);
     layout_.SetMetadataOfRest(rest, metadata);
     optimizer_->Apply({{ValueOf(index), layout_.dim()}, layout_.StateOfRest(rest)}, no_gradient_,
-                      {learning_rate_scale, l2_, metadata.version});
+                      {step.learning_rate_scale, l2_, metadata.version});
   });
 }
 
@@ -209,23 +198,38 @@ void EmbeddingTable::StepOtherRows(Stripe& stripe, float learning_rate_scale,
 void EmbeddingTable::MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys,
                                     std::uint32_t* rows) {
   Fresh fresh;
+  const std::int64_t before = MeasureStripe(stripe);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (rows[i] != KeyIndex::kNoRow) continue;
     rows[i] = NewRow(stripe, keys[i].key, keys[i].hash, true);
     fresh.Add(keys[i].key, ValueOf(rows[i]));
   }
+  if (fresh.size == 0) return;
   initializer_->Fill({fresh.keys, fresh.size}, layout_.dim(), fresh.values);
+  memory_bytes_.fetch_add(MeasureStripe(stripe) - before, std::memory_order_relaxed);
+}
+
+std::int64_t EmbeddingTable::MeasureStripe(const Stripe& stripe) const NO_THREAD_SAFETY_ANALYSIS {
+  return static_cast<std::int64_t>(stripe.index.bytes() +
+                                   stripe.index.size() * layout_.RecordBytes());
 }
 
 // A row whose state is set; value and metadata are for the caller to fill (metadata is zero).
 std::uint32_t EmbeddingTable::NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash,
                                      bool dirty) NO_THREAD_SAFETY_ANALYSIS {
-  if (stripe.rows_left == 0) {
-    stripe.next_row = memory_.AllocateBlock();
-    stripe.rows_left = RowMemory::kBlockRows;
+  std::uint32_t row;
+  if (!stripe.free_rows.empty()) {
+    row = stripe.free_rows.back();
+    stripe.free_rows.pop_back();
+    layout_.SetMetadataOfRest(memory_.Rest(row), {});
+  } else {
+    if (stripe.rows_left == 0) {
+      stripe.next_row = memory_.AllocateBlock();
+      stripe.rows_left = RowMemory::kBlockRows;
+    }
+    row = stripe.next_row++;
+    --stripe.rows_left;
   }
-  const std::uint32_t row = stripe.next_row++;
-  --stripe.rows_left;
   stripe.index.Insert(key, hash, row, dirty);
   optimizer_->InitState(layout_.StateOfRest(memory_.Rest(row)));
   return row;
@@ -242,6 +246,7 @@ void EmbeddingTable::LoadGroup(Stripe& stripe, std::span<const IndexedKey> group
                                const std::byte* records, bool dirty) {
   std::uint32_t rows[kBatch];
   WriteLock lock(stripe.lock);
+  const std::int64_t before = MeasureStripe(stripe);
   for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
     const auto keys = group.first(std::min(kBatch, group.size()));
     if (dirty) {
@@ -254,6 +259,7 @@ void EmbeddingTable::LoadGroup(Stripe& stripe, std::span<const IndexedKey> group
       SetRecord(rows[i], records + keys[i].position * layout_.RecordBytes());
     }
   }
+  memory_bytes_.fetch_add(MeasureStripe(stripe) - before, std::memory_order_relaxed);
 }
 
 void EmbeddingTable::SetRecord(std::uint32_t row, const std::byte* record) {
@@ -306,10 +312,14 @@ TableCounts EmbeddingTable::Counts() const {
   std::uint64_t index_bytes = 0;
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     ReadLock lock(stripes_[s]->lock);
-    counts.rows += stripes_[s]->index.size();
+    counts.resident_rows += stripes_[s]->index.size();
     index_bytes += stripes_[s]->index.bytes();
   }
-  counts.bytes = counts.rows * layout_.RecordBytes() + index_bytes;
+  const std::int64_t cold = cold_rows_.load(std::memory_order_relaxed);
+  counts.rows = counts.resident_rows + static_cast<std::uint64_t>(std::max<std::int64_t>(cold, 0));
+  counts.bytes = counts.resident_rows * layout_.RecordBytes() + index_bytes;
+  counts.fetched_rows = fetched_rows_.load(std::memory_order_relaxed);
+  counts.spilled_rows = spilled_rows_.load(std::memory_order_relaxed);
   counts.pulled_rows = pulled_rows_.load(std::memory_order_relaxed);
   counts.pulled_absent = pulled_absent_.load(std::memory_order_relaxed);
   counts.pushed_rows = pushed_rows_.load(std::memory_order_relaxed);

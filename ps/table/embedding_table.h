@@ -5,6 +5,13 @@
 // waits for more than one stripe's growth. A request's keys come grouped by stripe (key_groups.h):
 // each stripe is locked once, shared for reading, and its buckets and rows are prefetched a batch
 // ahead.
+//
+// A table may be larger than its memory. Then rows that were not named for long lie in a store
+// (cold_rows.h) and come back when a training pull or a push names them. The table knows only the
+// rows in memory; a key that is not among them is looked for in the store before it is taken for
+// absent. Rows leave in two steps (spill.h): WriteBack copies what is dirty while pushes go on, and
+// Drop, which excludes everything else, forgets what is clean. So a row that is not in memory is
+// always as the store has it.
 #pragma once
 
 #include <array>
@@ -19,11 +26,13 @@
 #include "common/base/status.h"
 #include "ps/optim/row_optimizer.h"
 #include "ps/table/block_pool.h"
+#include "ps/table/cold_rows.h"
 #include "ps/table/initializer.h"
 #include "ps/table/key_groups.h"
 #include "ps/table/key_index.h"
 #include "ps/table/row_layout.h"
 #include "ps/table/row_memory.h"
+#include "ps/table/spill.h"
 #include "ps/table/stripe_lock.h"
 
 namespace cairn::proto {
@@ -36,15 +45,18 @@ namespace cairn::ps {
 enum class AbsentValue { kInitial, kZero };
 
 struct TableCounts {
-  std::uint64_t rows = 0;
-  std::uint64_t bytes = 0;  // of rows and index
+  std::uint64_t rows = 0;           // in memory and in the store
+  std::uint64_t resident_rows = 0;  // in memory
+  std::uint64_t bytes = 0;          // of resident rows and index
   std::uint64_t pulled_rows = 0;
   std::uint64_t pulled_absent = 0;
   std::uint64_t pushed_rows = 0;
+  std::uint64_t fetched_rows = 0;  // read from the store
+  std::uint64_t spilled_rows = 0;  // that left memory for the store
 };
 
-// Thread-safety: Pull, Push and Counts may run at once; the others exclude everything else (the
-// caller sees to it). A row is never read half-updated.
+// Thread-safety: Pull, MakeResident, Push, WriteBack, SampleColdness and Counts may run at once; the
+// others exclude everything else (the caller sees to it). A row is never read half-updated.
 class EmbeddingTable {
  public:
   // InvalidArgument for bad hyper-parameters, naming table and field.
@@ -60,8 +72,13 @@ class EmbeddingTable {
   // l2_rows: ALL.
   bool updates_all_rows() const { return updates_all_rows_; }
 
-  // values[position * dim ...] = value of each key. Absent rows are not made.
-  void Pull(const KeyGroups& keys, AbsentValue absent, float* values);
+  // values[position * dim ...] = value of each key. Absent rows are not made. Rows from the store
+  // come to memory, but not with kZero, which is for evaluation. Errors: of the store.
+  Status Pull(const KeyGroups& keys, AbsentValue absent, float* values);
+
+  // Brings the rows of `keys` that lie in the store to memory, where they stay until Drop. To be
+  // called before Push. Errors: of the store.
+  Status MakeResident(const KeyGroups& keys);
 
   // Applies the optimizer to each row with gradients[position * dim ...], making absent rows first.
   // Keys are different from each other and gradients finite. `step`, from 1 and another one for
@@ -69,7 +86,38 @@ class EmbeddingTable {
   // takes an optimizer step as well, with the gradient l2 * value; each stripe changes as a whole,
   // and the result does not depend on the order of its rows.
   void Push(const KeyGroups& keys, const float* gradients, float learning_rate_scale,
-            std::uint64_t step);
+            std::uint64_t step) {
+    PushRows(keys, gradients, {learning_rate_scale, step, false});
+  }
+  // The same of a push that may have been applied to some of the rows already: those whose
+  // last_step is `step` or later are left as they are. Pushes come in the order of their steps.
+  void Replay(const KeyGroups& keys, const float* gradients, float learning_rate_scale,
+              std::uint64_t step) {
+    PushRows(keys, gradients, {learning_rate_scale, step, true});
+  }
+
+  // From now on rows may lie in `store`, which holds `rows` rows that are not in memory. Borrowed;
+  // null: all rows are in memory.
+  void SetStore(const ColdRows* store, std::int64_t rows);
+  // More of them than were known.
+  void AddColdRows(std::int64_t rows) { cold_rows_.fetch_add(rows, std::memory_order_relaxed); }
+
+  // The coldness of about `count` rows in memory, drawn at random.
+  void SampleColdness(std::size_t count, std::uint64_t now, std::uint64_t seed,
+                      std::vector<float>* sample) const;
+  // Visits stripe `stripe`: copies its dirty rows that the rule names (null: all dirty rows) to
+  // `batch` and takes them for clean; `table` and `slots` make their keys. A row that came to
+  // memory since the last visit is left alone this time. Returns the bytes of memory that Drop
+  // would free.
+  std::uint64_t WriteBack(std::uint32_t stripe, const SpillRule* rule, std::uint16_t table,
+                          const SlotRange& slots, RowBatch* batch);
+  // After the batch could not be written.
+  void MarkDirty(const KeyGroups& keys);
+  // Forgets the clean rows of the stripe that the rule names. Returns the bytes freed.
+  std::uint64_t Drop(std::uint32_t stripe, const SpillRule& rule);
+
+  // Bytes of rows in memory and of the index, as of now.
+  std::int64_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
 
   // Adds or replaces rows by stored records: layout().RecordBytes() bytes at
   // records + position * layout().RecordBytes() for each key, of any alignment.
@@ -93,13 +141,34 @@ class EmbeddingTable {
 
   EmbeddingTable(const proto::TableConfig& config, std::unique_ptr<RowOptimizer> optimizer,
                  std::unique_ptr<RowInitializer> initializer);
-  // Returns the number of absent keys.
+  // Absent keys are appended to `misses` where that is given, and filled otherwise. Returns their
+  // number.
   std::size_t PullGroup(Stripe& stripe, std::span<const IndexedKey> group, AbsentValue absent,
-                        float* values);
+                        float* values, std::vector<IndexedKey>* misses);
+  Status PullCold(std::span<const IndexedKey> misses, AbsentValue absent, float* values);
+  void FillAbsent(std::span<const IndexedKey> keys, AbsentValue absent, float* values) const;
+  // Reads the records of those keys that have one: indices in `keys`, ascending, and the records
+  // one behind the other.
+  Status Fetch(std::span<const IndexedKey> keys, std::vector<std::uint32_t>* found,
+               std::vector<std::byte>* records);
+  // Adds fetched rows that are still not in memory.
+  void Promote(std::span<const IndexedKey> keys, std::span<const std::uint32_t> found,
+               const std::byte* records);
+  // Keeps memory_bytes_ true; to be called with what it returned before the stripe changed.
+  std::int64_t MeasureStripe(const Stripe& stripe) const;
+  bool IsCold(std::uint32_t row, const SpillRule& rule) const {
+    return Coldness(layout_.MetadataOfRest(memory_.Rest(row)), rule.now) >= rule.threshold;
+  }
+  struct PushStep {
+    float learning_rate_scale;
+    std::uint64_t number;
+    bool is_replay;
+  };
+  void PushRows(const KeyGroups& keys, const float* gradients, const PushStep& step);
   void PushGroup(Stripe& stripe, std::span<const IndexedKey> group, const float* gradients,
-                 float learning_rate_scale, std::uint64_t step);
-  // Steps all rows of the stripe that push `step` did not name. Its lock is held.
-  void StepOtherRows(Stripe& stripe, float learning_rate_scale, std::uint64_t step);
+                 const PushStep& step);
+  // Steps all rows of the stripe that the push did not name. Its lock is held.
+  void StepOtherRows(Stripe& stripe, const PushStep& step);
   void MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys, std::uint32_t* rows);
   void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
                  bool dirty);
@@ -117,7 +186,11 @@ class EmbeddingTable {
   BlockPool index_memory_;
   RowMemory memory_;
   std::array<std::unique_ptr<Stripe>, kStripes> stripes_;
+  const ColdRows* store_ = nullptr;
+  std::atomic<std::int64_t> cold_rows_{0};  // in the store and not in memory
+  std::atomic<std::int64_t> memory_bytes_{0};
   std::atomic<std::uint64_t> pulled_rows_{0}, pulled_absent_{0}, pushed_rows_{0};
+  std::atomic<std::uint64_t> fetched_rows_{0}, spilled_rows_{0};
 };
 
 }  // namespace cairn::ps

@@ -47,7 +47,13 @@ class KeyIndex {
   // visit(key, row, dirty) for every key, in no order.
   template <typename Visitor>
   void ForEach(Visitor visit) const {
-    for (std::size_t b = 0; b < bucket_count_; ++b) {
+    ForEachIn(0, bucket_count_, visit);
+  }
+  // The same for the keys of up to `count` buckets from `first` on.
+  template <typename Visitor>
+  void ForEachIn(std::size_t first, std::size_t count, Visitor visit) const {
+    const std::size_t end = count < bucket_count_ - first ? first + count : bucket_count_;
+    for (std::size_t b = first; b < end; ++b) {
       const Bucket& bucket = buckets()[b];
       for (std::size_t i = 0; i < bucket.count; ++i) {
         visit(bucket.keys[i], bucket.rows[i], (bucket.dirty >> i & 1) != 0);

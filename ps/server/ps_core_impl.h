@@ -1,0 +1,180 @@
+// Shared by the files of PsCore; nobody else includes it.
+//   ps_core.cc         requests
+//   ps_core_state.cc   snapshot, restore, recovery
+//   ps_core_keeper.cc  the background thread: room in memory, length of the log
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "common/base/mutex.h"
+#include "common/io/file.h"
+#include "proto/checkpoint.pb.h"
+#include "proto/config.pb.h"
+#include "ps/checkpoint/load.h"
+#include "ps/checkpoint/shard_files.h"
+#include "ps/dense/dense_parameters.h"
+#include "ps/log/push_log.h"
+#include "ps/server/group_pool.h"
+#include "ps/server/order_gate.h"
+#include "ps/server/ps_core.h"
+#include "ps/server/push_ledger.h"
+#include "ps/store/folder_lock.h"
+#include "ps/store/rocks_store.h"
+#include "ps/table/embedding_table.h"
+#include "ps/tier/row_tier.h"
+#include "ps/tier/store_rows.h"
+
+namespace cairn::ps {
+
+// What Restore replaces as a whole.
+struct Model {
+  std::vector<std::unique_ptr<EmbeddingTable>> tables;
+  std::unique_ptr<DenseParameters> dense;
+};
+
+Result<Model> MakeModel(const proto::JobConfig& job, const SlotRange& slots);
+
+struct DurabilityOptions {
+  bool logged = false;
+  bool synced = false;
+};
+
+class PsCoreImpl : public PsCore {
+ public:
+  PsCoreImpl(const proto::JobConfig& job, const PsOptions& options, FolderLock lock, Model model);
+  ~PsCoreImpl() override;
+
+  bool Owns(std::uint64_t key) const override { return slots_.HasMixed(MixedKey(key)); }
+
+  Status Pull(std::span<const RowsRead> tables, AbsentRow absent) override;
+  Status Push(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
+              PushId id, double learning_rate_scale) override;
+  Status RegisterDense(std::span<const DenseTensorSpec> layout) override;
+  Status InitDense(std::span<const DenseChunkUpdate> chunks) override;
+  Status PullDense(std::span<const DenseChunkRead> chunks) override;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> OwnedDenseChunks() const override {
+    ReadLock lock(state_lock_);
+    return model_.dense->OwnedChunks();
+  }
+  Status Snapshot(const std::string& folder, proto::SnapshotReply* reply) override;
+  Status Restore(const std::string& checkpoint, proto::RestoreReply* reply) override;
+  Status Recover(proto::RestoreReply* reply) override;
+  void Stats(proto::PsStatsReply* reply) const override;
+
+ private:
+  std::string LiveFolder() const { return JoinPath(options_.folder, "db"); }
+  std::string LogFolder() const { return JoinPath(options_.folder, "log"); }
+
+  // ---- requests
+  Status CheckReady() const REQUIRES_SHARED(state_lock_) {
+    if (!broken_.ok()) return broken_;
+    if (store_ != nullptr) return OkStatus();
+    return absl::FailedPreconditionError(
+        "the server has no state yet: call Restore or Recover first");
+  }
+  // Counts a refusal.
+  Status Refuse(Status status) {
+    refused_.fetch_add(1, std::memory_order_relaxed);
+    return status;
+  }
+  // Groups the keys of one table's part of a request.
+  Status GroupKeys(std::uint32_t table, std::span<const std::uint64_t> keys, KeyGroups* groups)
+      REQUIRES_SHARED(state_lock_);
+  Status CheckPush(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
+                   double learning_rate_scale, std::vector<KeyGroups>* groups)
+      REQUIRES_SHARED(state_lock_);
+  // Gives the push its number; in the log, if there is one.
+  Result<std::uint64_t> NumberPush(std::span<const RowsUpdate> tables,
+                                   std::span<const DenseChunkUpdate> dense, PushId id,
+                                   double learning_rate_scale) REQUIRES_SHARED(state_lock_);
+  struct PushToApply {
+    std::span<const RowsUpdate> tables;
+    const std::vector<KeyGroups>* groups;  // [tables]
+    std::span<const DenseChunkUpdate> dense;
+    float learning_rate_scale;
+    std::uint64_t step;
+    bool is_replay = false;
+  };
+  void ApplyPush(const PushToApply& push) REQUIRES_SHARED(state_lock_);
+  void ApplyToTable(std::size_t table, const PushToApply& push) REQUIRES_SHARED(state_lock_);
+
+  // ---- state
+  Status WriteSnapshot(const std::string& folder, proto::SnapshotReply* reply)
+      REQUIRES(state_lock_);
+  // Makes the live database empty, or a copy of a stored one.
+  Status ResetStore(const std::string& copy_of) REQUIRES(state_lock_);
+  // Opens the database in the live folder and tells the tables of it.
+  Status OpenStore() REQUIRES(state_lock_);
+  Status OpenLog() REQUIRES(state_lock_);
+  Status LoadCheckpoint(const std::string& checkpoint, const proto::CheckpointManifest& manifest,
+                        const LoadPlan& plan, proto::RestoreReply* reply) REQUIRES(state_lock_);
+  // The rows of the identical shard stay in its database; only dense chunks are loaded.
+  Status AdoptShard(const proto::CheckpointManifest& manifest, const proto::ShardEntry& shard,
+                    const proto::ServerState& state) REQUIRES(state_lock_);
+  Status LoadDense(const google::protobuf::RepeatedPtrField<proto::DenseTensorEntry>& entries)
+      REQUIRES(state_lock_);
+  // NotFound when the database has none.
+  Status ReadState(proto::ServerState* state) REQUIRES(state_lock_);
+  Status CheckState(const proto::ServerState& state) const REQUIRES(state_lock_);
+  Status WriteState(std::uint64_t step) REQUIRES(state_lock_);
+  Status WriteDenseAndState(std::uint64_t step) REQUIRES(state_lock_);
+  Status ReplayLog(std::uint64_t from) REQUIRES(state_lock_);
+  // Rows must never be missing from memory: every push changes all of them.
+  Status LoadTablesThatStepWhole() REQUIRES(state_lock_);
+  void ResetGates(std::uint64_t next) REQUIRES(state_lock_);
+  // Counts the rows of the database as it is now, in a thread of its own.
+  void StartCounting() REQUIRES(state_lock_);
+  void FinishCounting();
+
+  // ---- keeper
+  void KeeperLoop();
+  void WakeKeeper() EXCLUDES(keeper_mu_);
+  // Waits, without locks, until rows may come to memory.
+  Status WaitForRoom() EXCLUDES(state_lock_, keeper_mu_);
+  bool IsFull() const EXCLUDES(state_lock_);
+  Status MakeRoom() EXCLUDES(state_lock_);
+  Status CutLogIfLong() EXCLUDES(state_lock_);
+  Status WriteDirtyRows() EXCLUDES(state_lock_);
+
+  const proto::JobConfig job_;
+  const PsOptions options_;
+  const SlotRange slots_;
+  const DurabilityOptions durability_;
+  const FolderLock folder_lock_;
+
+  // Shared by everything that reads or changes rows; held alone by Snapshot, Restore, Recover, and
+  // for a moment by the keeper when rows leave memory.
+  mutable StripeLock state_lock_;
+  Model model_ GUARDED_BY(state_lock_);
+  std::unique_ptr<RowStore> store_ GUARDED_BY(state_lock_);  // null before Restore
+  std::vector<std::unique_ptr<StoreRows>> store_rows_ GUARDED_BY(state_lock_);  // by table
+  std::unique_ptr<PushLog> log_ GUARDED_BY(state_lock_);  // null with durability NONE
+  Status broken_ GUARDED_BY(state_lock_);  // memory and log may differ: only Restore or Recover help
+  ShardFileLister files_ GUARDED_BY(state_lock_);
+  RowTier tier_;
+
+  PushLedger ledger_;
+  GroupPool group_pool_;
+  std::vector<std::unique_ptr<OrderGate>> gates_;  // by table; the last one is of the dense chunks
+  std::atomic<std::uint64_t> step_{0};  // pushes applied, over all lives of the model
+  std::atomic<std::uint64_t> pulls_{0}, pushes_{0}, refused_{0}, duplicates_{0};
+  std::atomic<std::uint64_t> waits_for_room_{0}, log_cuts_{0};
+
+  std::thread counting_;
+  std::atomic<bool> stop_counting_{false};
+
+  mutable Mutex keeper_mu_;
+  CondVar keeper_wake_;
+  CondVar room_made_;
+  bool keeper_wanted_ GUARDED_BY(keeper_mu_) = false;
+  bool keeper_stops_ GUARDED_BY(keeper_mu_) = false;
+  Status keeper_status_ GUARDED_BY(keeper_mu_);  // of its last round
+  std::thread keeper_;                           // last: it uses everything above
+};
+
+}  // namespace cairn::ps

@@ -1,0 +1,198 @@
+// The part of EmbeddingTable that moves rows between memory and the store.
+#include <algorithm>
+#include <cstring>
+
+#include <glog/logging.h>
+
+#include "common/math/rng.h"
+#include "ps/table/embedding_table.h"
+#include "ps/table/embedding_table_impl.h"
+
+namespace cairn::ps {
+
+void EmbeddingTable::SetStore(const ColdRows* store, std::int64_t rows) {
+  store_ = store;
+  cold_rows_ = rows;
+}
+
+Status EmbeddingTable::PullCold(std::span<const IndexedKey> misses, AbsentValue absent,
+                                float* values) {
+  std::vector<std::uint32_t> found;
+  std::vector<std::byte> records;
+  RETURN_IF_ERROR(Fetch(misses, &found, &records));
+  const std::size_t dim = layout_.dim();
+  std::vector<IndexedKey> nowhere;
+  std::size_t next = 0;
+  for (std::uint32_t i = 0; i < misses.size(); ++i) {
+    if (next == found.size() || found[next] != i) {
+      nowhere.push_back(misses[i]);
+      continue;
+    }
+    std::memcpy(values + std::size_t{misses[i].position} * dim,
+                records.data() + next++ * layout_.RecordBytes(), layout_.ValueBytes());
+  }
+  FillAbsent(nowhere, absent, values);
+  pulled_absent_.fetch_add(nowhere.size(), std::memory_order_relaxed);
+  if (absent == AbsentValue::kInitial) Promote(misses, found, records.data());
+  return OkStatus();
+}
+
+Status EmbeddingTable::MakeResident(const KeyGroups& keys) {
+  if (store_ == nullptr) return OkStatus();
+  std::vector<IndexedKey> misses;
+  std::uint32_t rows[kBatch];
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    auto group = keys.Group(s);
+    if (group.empty()) continue;
+    ReadLock lock(stripes_[s]->lock);
+    for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+      const auto batch = group.first(std::min(kBatch, group.size()));
+      stripes_[s]->index.Find(batch, rows);
+      for (std::size_t i = 0; i < batch.size(); ++i) {
+        if (rows[i] == KeyIndex::kNoRow) misses.push_back(batch[i]);
+      }
+    }
+  }
+  if (misses.empty()) return OkStatus();
+  std::vector<std::uint32_t> found;
+  std::vector<std::byte> records;
+  RETURN_IF_ERROR(Fetch(misses, &found, &records));
+  Promote(misses, found, records.data());
+  return OkStatus();
+}
+
+Status EmbeddingTable::Fetch(std::span<const IndexedKey> keys, std::vector<std::uint32_t>* found,
+                             std::vector<std::byte>* records) {
+  std::vector<std::uint64_t> wanted;
+  wanted.reserve(keys.size());
+  for (const IndexedKey& key : keys) wanted.push_back(key.key);
+  const std::size_t size = layout_.RecordBytes();
+  std::vector<std::uint32_t> index;  // in the order of the store
+  std::vector<std::byte> read;
+  Status damaged;
+  RETURN_IF_ERROR(store_->Fetch(wanted, [&](std::size_t i, std::string_view record) {
+    if (record.size() != size) {
+      damaged = absl::DataLossError(StrCat("table ", name_, ": the record of key ", wanted[i],
+                                           " has ", record.size(), " bytes, not ", size));
+      return;
+    }
+    index.push_back(static_cast<std::uint32_t>(i));
+    const auto* const bytes = reinterpret_cast<const std::byte*>(record.data());
+    read.insert(read.end(), bytes, bytes + size);
+  }),
+                  "table ", name_);
+  RETURN_IF_ERROR(damaged);
+  fetched_rows_.fetch_add(index.size(), std::memory_order_relaxed);
+  // Into the order of the keys, which is by stripe.
+  constexpr std::uint32_t kNone = 0xffffffffu;
+  std::vector<std::uint32_t> place(keys.size(), kNone);
+  for (std::uint32_t r = 0; r < index.size(); ++r) place[index[r]] = r;
+  found->reserve(index.size());
+  records->reserve(read.size());
+  for (std::uint32_t i = 0; i < keys.size(); ++i) {
+    if (place[i] == kNone) continue;
+    found->push_back(i);
+    const std::byte* const record = read.data() + place[i] * size;
+    records->insert(records->end(), record, record + size);
+  }
+  return OkStatus();
+}
+
+void EmbeddingTable::Promote(std::span<const IndexedKey> keys, std::span<const std::uint32_t> found,
+                             const std::byte* records) {
+  std::int64_t promoted = 0;
+  for (std::size_t f = 0; f < found.size();) {
+    const std::uint32_t s = StripeOf(MixedKey(keys[found[f]].key));
+    Stripe& stripe = *stripes_[s];
+    WriteLock lock(stripe.lock);
+    const std::int64_t before = MeasureStripe(stripe);
+    for (; f < found.size() && StripeOf(MixedKey(keys[found[f]].key)) == s; ++f) {
+      const IndexedKey& key = keys[found[f]];
+      std::uint32_t row;
+      stripe.index.Find({&key, 1}, &row);
+      if (row != KeyIndex::kNoRow) continue;  // another request brought it
+      row = NewRow(stripe, key.key, key.hash, /*dirty=*/false);
+      SetRecord(row, records + f * layout_.RecordBytes());
+      ++promoted;
+    }
+    memory_bytes_.fetch_add(MeasureStripe(stripe) - before, std::memory_order_relaxed);
+  }
+  cold_rows_.fetch_sub(promoted, std::memory_order_relaxed);
+}
+
+void EmbeddingTable::SampleColdness(std::size_t count, std::uint64_t now, std::uint64_t seed,
+                                    std::vector<float>* sample) const {
+  Rng rng(seed, now);
+  for (std::size_t drawn = 0; drawn < count;) {
+    const Stripe& stripe = *stripes_[rng.NextBelow(kStripes)];
+    ReadLock lock(stripe.lock);
+    if (stripe.index.bucket_count() == 0) {
+      drawn += 1;
+      continue;
+    }
+    constexpr std::size_t kBuckets = 64;
+    const std::size_t from = rng.NextBelow(stripe.index.bucket_count());
+    stripe.index.ForEachIn(from, kBuckets, [&](std::uint64_t, std::uint32_t row, bool) {
+      sample->push_back(Coldness(layout_.MetadataOfRest(memory_.Rest(row)), now));
+    });
+    drawn += kBuckets * KeyIndex::kBucketKeys;
+  }
+}
+
+std::uint64_t EmbeddingTable::WriteBack(std::uint32_t stripe_number, const SpillRule* rule,
+                                        std::uint16_t table, const SlotRange& slots,
+                                        RowBatch* batch) {
+  Stripe& stripe = *stripes_[stripe_number];
+  const std::size_t size = layout_.RecordBytes();
+  std::uint64_t freed = 0;
+  WriteLock lock(stripe.lock);
+  stripe.index.Sweep(0, stripe.index.bucket_count(), [&](KeyIndex::Swept& entry) {
+    if (rule != nullptr) {
+      if (entry.recent) {
+        entry.recent = false;
+        return false;
+      }
+      if (!IsCold(entry.row, *rule)) return false;
+      freed += size;
+    }
+    if (!entry.dirty) return false;
+    const std::uint64_t mixed = MixedKey(entry.key);
+    CopyRecord(entry.row,
+               batch->Add({static_cast<std::uint16_t>(slots.SlotOfMixed(mixed)), table, entry.key},
+                          size));
+    entry.dirty = false;
+    return false;
+  });
+  return freed;
+}
+
+void EmbeddingTable::MarkDirty(const KeyGroups& keys) {
+  std::uint32_t rows[kBatch];
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    auto group = keys.Group(s);
+    WriteLock lock(stripes_[s]->lock);
+    for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+      stripes_[s]->index.FindAndMark(group.first(std::min(kBatch, group.size())), rows);
+    }
+  }
+}
+
+std::uint64_t EmbeddingTable::Drop(std::uint32_t stripe_number, const SpillRule& rule) {
+  Stripe& stripe = *stripes_[stripe_number];
+  WriteLock lock(stripe.lock);
+  const std::int64_t before = MeasureStripe(stripe);
+  std::int64_t dropped = 0;
+  stripe.index.Sweep(0, stripe.index.bucket_count(), [&](KeyIndex::Swept& entry) {
+    if (entry.dirty || entry.recent || !IsCold(entry.row, rule)) return false;
+    stripe.free_rows.push_back(entry.row);
+    ++dropped;
+    return true;
+  });
+  cold_rows_.fetch_add(dropped, std::memory_order_relaxed);
+  spilled_rows_.fetch_add(static_cast<std::uint64_t>(dropped), std::memory_order_relaxed);
+  const std::int64_t freed = before - MeasureStripe(stripe);
+  memory_bytes_.fetch_sub(freed, std::memory_order_relaxed);
+  return static_cast<std::uint64_t>(freed);
+}
+
+}  // namespace cairn::ps

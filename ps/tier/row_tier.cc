@@ -1,0 +1,107 @@
+#include "ps/tier/row_tier.h"
+
+#include <algorithm>
+
+namespace cairn::ps {
+namespace {
+
+// Shares of the limit: rows leave above the first until the second is reached.
+constexpr double kHighMark = 0.97, kLowMark = 0.94;
+// Share of the rows that a round's rule names.
+constexpr double kColdShare = 0.25;
+constexpr std::size_t kSample = 8192;
+// The store may take most of the memory, but not all.
+constexpr double kLeastShareOfRows = 0.25;
+
+}  // namespace
+
+Status WriteRows(TableSpan tables, const SlotRange& slots, RowStore& store, RowBatch* batch) {
+  if (batch->size() == 0) return OkStatus();
+  batch->Sort();
+  EncodedRowKey key;
+  Status written =
+      store.PutSorted(Family::kRows, batch->size(), batch->bytes(), [&](std::size_t i) {
+        key = EncodeRowKey(batch->key(i));
+        return StoreRecord{{key.data(), key.size()}, batch->record(i)};
+      });
+  if (!written.ok()) {
+    std::vector<std::vector<std::uint64_t>> keys(tables.size());
+    for (std::size_t i = 0; i < batch->size(); ++i) {
+      keys[batch->key(i).table].push_back(batch->key(i).key);
+    }
+    KeyGroups groups;
+    for (std::size_t t = 0; t < tables.size(); ++t) {
+      if (!keys[t].empty() && !groups.Build(keys[t], slots)) tables[t]->MarkDirty(groups);
+    }
+  }
+  batch->Clear();
+  return written;
+}
+
+std::int64_t RowTier::MemoryOf(TableSpan tables) {
+  std::int64_t sum = 0;
+  for (const auto& table : tables) sum += table->memory_bytes();
+  return sum;
+}
+
+bool RowTier::NeedsRoom(TableSpan tables) const {
+  return is_bounded() && static_cast<double>(MemoryOf(tables)) >
+                             kHighMark * static_cast<double>(limit_.load(std::memory_order_relaxed));
+}
+
+bool RowTier::IsFull(TableSpan tables) const {
+  return is_bounded() && MemoryOf(tables) > limit_.load(std::memory_order_relaxed);
+}
+
+void RowTier::MeasureStore(const RowStore& store) {
+  const auto whole = static_cast<std::int64_t>(memory_bytes_);
+  const auto rest = whole - static_cast<std::int64_t>(store.MemoryBytes());
+  limit_ = std::max(rest, static_cast<std::int64_t>(kLeastShareOfRows * static_cast<double>(whole)));
+}
+
+SpillRule RowTier::MakeRule(TableSpan tables, std::uint64_t now) {
+  const auto all = static_cast<double>(std::max<std::int64_t>(MemoryOf(tables), 1));
+  std::vector<float> sample;
+  for (const auto& table : tables) {
+    const double share = static_cast<double>(table->memory_bytes()) / all;
+    const auto count = static_cast<std::size_t>(share * static_cast<double>(kSample));
+    if (count > 0) table->SampleColdness(count, now, round_, &sample);
+  }
+  if (sample.empty()) return {now, 0};
+  const auto at = static_cast<std::ptrdiff_t>((1 - kColdShare) * static_cast<double>(sample.size()));
+  std::ranges::nth_element(sample, sample.begin() + at);
+  return {now, sample[static_cast<std::size_t>(at)]};
+}
+
+Status RowTier::WriteBack(TableSpan tables, const SlotRange& slots, RowStore& store,
+                          std::uint64_t now) {
+  ++round_;
+  stops_.clear();
+  MeasureStore(store);
+  rule_ = MakeRule(tables, now);
+  const std::int64_t wanted =
+      MemoryOf(tables) -
+      static_cast<std::int64_t>(kLowMark *
+                                static_cast<double>(limit_.load(std::memory_order_relaxed)));
+  std::int64_t freed = 0;
+  RowBatch batch;
+  const std::size_t all_stops = tables.size() * kStripes;
+  while (freed < wanted && stops_.size() < all_stops) {
+    if (next_.table >= tables.size()) next_ = {0, 0};
+    stops_.push_back(next_);
+    freed += static_cast<std::int64_t>(tables[next_.table]->WriteBack(
+        next_.stripe, &rule_, static_cast<std::uint16_t>(next_.table), slots, &batch));
+    if (++next_.stripe == kStripes) next_ = {next_.table + 1, 0};
+    if (batch.size() >= kBatchRows) RETURN_IF_ERROR(WriteRows(tables, slots, store, &batch));
+  }
+  return WriteRows(tables, slots, store, &batch);
+}
+
+std::uint64_t RowTier::Drop(TableSpan tables) {
+  std::uint64_t freed = 0;
+  for (const Stop& stop : stops_) freed += tables[stop.table]->Drop(stop.stripe, rule_);
+  stops_.clear();
+  return freed;
+}
+
+}  // namespace cairn::ps

@@ -1,0 +1,69 @@
+// Keeps the rows of a server's tables within its memory: decides when rows must leave, which ones,
+// and writes them to the store.
+//
+// A round has two steps. WriteBack, while pulls and pushes go on, walks over stripes, writes the
+// dirty rows among those that are cold, and remembers the stripes; Drop, which excludes everything
+// else for the time of a walk over the same stripes, forgets the cold rows that are clean. The rule
+// of a round (spill.h) comes from a sample of the rows in memory: it names about the coldest
+// quarter, so that a round looks at four rows for each that leaves.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "common/base/status.h"
+#include "ps/store/row_store.h"
+#include "ps/table/embedding_table.h"
+#include "ps/table/spill.h"
+
+namespace cairn::ps {
+
+using TableSpan = std::span<const std::unique_ptr<EmbeddingTable>>;
+
+// Writes the batch and empties it. After an error its rows are dirty again in their tables.
+Status WriteRows(TableSpan tables, const SlotRange& slots, RowStore& store, RowBatch* batch);
+
+// Thread-safety: NeedsRoom and IsFull at any time; the rest from one thread.
+class RowTier {
+ public:
+  // Rows that are written at once.
+  static constexpr std::size_t kBatchRows = 128 * 1024;
+
+  // Bytes for rows, index and store together; 0: no limit.
+  explicit RowTier(std::uint64_t memory_bytes) : memory_bytes_(memory_bytes) {}
+
+  bool is_bounded() const { return memory_bytes_ != 0; }
+  // Rows should leave; and nothing more must come to memory before some have left.
+  bool NeedsRoom(TableSpan tables) const;
+  bool IsFull(TableSpan tables) const;
+  // The store's share of the memory is taken off the rows'.
+  void MeasureStore(const RowStore& store);
+
+  // One round; `now` is the number of the last push. Errors: of the store; nothing is lost then.
+  Status WriteBack(TableSpan tables, const SlotRange& slots, RowStore& store, std::uint64_t now);
+  // The caller excludes everything else. Returns the bytes freed.
+  std::uint64_t Drop(TableSpan tables);
+
+ private:
+  struct Stop {
+    std::size_t table;
+    std::uint32_t stripe;
+  };
+
+  static std::int64_t MemoryOf(TableSpan tables);
+  SpillRule MakeRule(TableSpan tables, std::uint64_t now);
+
+  const std::uint64_t memory_bytes_;
+  std::atomic<std::int64_t> limit_{0};  // of rows and index
+  Stop next_{0, 0};                     // where the walk goes on
+  std::uint64_t round_ = 0;
+  SpillRule rule_;
+  std::vector<Stop> stops_;  // of the round
+};
+
+}  // namespace cairn::ps
