@@ -64,6 +64,8 @@ Status FlushRound(std::span<const std::unique_ptr<EmbeddingTable>> tables, const
   });
 }
 
+}  // namespace
+
 Status FlushDense(const DenseParameters& dense, RowStore& store) {
   std::vector<std::pair<std::string, std::string>> chunks;
   std::uint64_t bytes = 0;
@@ -75,8 +77,6 @@ Status FlushDense(const DenseParameters& dense, RowStore& store) {
     return StoreRecord{chunks[i].first, chunks[i].second};
   });
 }
-
-}  // namespace
 
 Status FlushDirty(std::span<const std::unique_ptr<EmbeddingTable>> tables,
                   const DenseParameters& dense, const SlotRange& slots, RowStore& store,

@@ -20,4 +20,7 @@ Status FlushDirty(std::span<const std::unique_ptr<EmbeddingTable>> tables,
                   const DenseParameters& dense, const SlotRange& slots, RowStore& store,
                   std::size_t rows_at_once = kFlushRows);
 
+// The dense chunks of it alone.
+Status FlushDense(const DenseParameters& dense, RowStore& store);
+
 }  // namespace cairn::ps

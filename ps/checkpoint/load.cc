@@ -41,8 +41,8 @@ class Loader {
  public:
   Loader(const proto::CheckpointManifest& manifest,
          std::span<const std::unique_ptr<EmbeddingTable>> tables, DenseParameters& dense,
-         const SlotRange& slots, bool dirty)
-      : manifest_(manifest), dense_(dense), slots_(slots), dirty_(dirty) {
+         const SlotRange& slots, bool dirty, const std::function<Status()>& loaded)
+      : manifest_(manifest), dense_(dense), slots_(slots), dirty_(dirty), loaded_(loaded) {
     for (const proto::TableEntry& table : manifest.table()) {
       tables_.push_back({FindTable(tables, table.name()), {}, {}});
     }
@@ -61,9 +61,10 @@ class Loader {
         reader->ForEachRowOfSlots(first, last, [&](std::uint32_t table, const RowView& row) {
           ++read[table];
           LoadRow(tables_[table], row);
-          return true;
+          return status_.ok();
         }));
     for (Waiting& waiting : tables_) LoadWaiting(waiting);
+    RETURN_IF_ERROR(status_);
     const bool whole = first == shard.first_slot() && last == shard.last_slot();
     for (std::size_t t = 0; whole && t < read.size(); ++t) {
       const std::uint64_t wanted = shard.rows(static_cast<int>(t));
@@ -101,6 +102,7 @@ class Loader {
     waiting.table->Load(groups_, waiting.records.data(), dirty_);
     waiting.keys.clear();
     waiting.records.clear();
+    if (loaded_ && status_.ok()) status_ = loaded_();
   }
 
   Status LoadDense(const ShardReader& reader, const std::string& folder,
@@ -129,6 +131,8 @@ class Loader {
   DenseParameters& dense_;
   const SlotRange slots_;
   const bool dirty_;
+  const std::function<Status()>& loaded_;
+  Status status_;  // of loaded_
   std::vector<Waiting> tables_;  // by the checkpoint's numbers
   KeyGroups groups_;
   LoadCounts counts_;
@@ -171,11 +175,12 @@ Result<LoadPlan> PlanLoad(const proto::CheckpointManifest& manifest,
 Result<LoadCounts> LoadShards(const std::string& checkpoint,
                               const proto::CheckpointManifest& manifest, const LoadPlan& plan,
                               std::span<const std::unique_ptr<EmbeddingTable>> tables,
-                              DenseParameters& dense, const SlotRange& slots, bool dirty) {
+                              DenseParameters& dense, const SlotRange& slots, bool dirty,
+                              const std::function<Status()>& loaded) {
   std::vector<const proto::DenseTensorEntry*> expected;
   for (const proto::DenseTensorEntry& entry : manifest.dense()) expected.push_back(&entry);
   dense.Expect(expected);
-  Loader loader(manifest, tables, dense, slots, dirty);
+  Loader loader(manifest, tables, dense, slots, dirty, loaded);
   for (const std::size_t shard : plan.shards) {
     RETURN_IF_ERROR(loader.LoadShard(checkpoint, shard));
   }

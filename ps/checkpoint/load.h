@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -38,10 +39,12 @@ struct LoadCounts {
 
 // Loads the rows and chunks of our slots from the planned shards; tables go by name, those that the
 // job lacks are left out. `dirty`: they are not in the live database yet.
+// `loaded` is called now and then, between rows; its error ends the load.
 // DataLoss, naming folder or file, for damaged records or a count that the manifest contradicts.
 Result<LoadCounts> LoadShards(const std::string& checkpoint,
                               const proto::CheckpointManifest& manifest, const LoadPlan& plan,
                               std::span<const std::unique_ptr<EmbeddingTable>> tables,
-                              DenseParameters& dense, const SlotRange& slots, bool dirty);
+                              DenseParameters& dense, const SlotRange& slots, bool dirty,
+                              const std::function<Status()>& loaded = {});
 
 }  // namespace cairn::ps

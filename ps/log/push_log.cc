@@ -49,6 +49,14 @@ int WriteParts(int fd, std::uint64_t offset, std::vector<iovec> parts) {
   return 0;
 }
 
+// 0 or an error number.
+int SyncData(int fd) {
+  while (fdatasync(fd) != 0) {
+    if (errno != EINTR) return errno;
+  }
+  return 0;
+}
+
 iovec ToIovec(const void* data, std::size_t size) { return {const_cast<void*>(data), size}; }
 
 // A file of the log. Only the newest one is open for writing.
@@ -191,7 +199,7 @@ Status FilePushLog::BeginSegment(std::uint64_t first_lsn) {
   OwnedFd fd(open(segment.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (fd.get() < 0) return WriteError("create", segment.path, errno);
   int error = WriteParts(fd.get(), 0, {ToIovec(&segment.header, sizeof segment.header)});
-  if (error == 0 && options_.sync && fdatasync(fd.get()) != 0) error = errno;
+  if (error == 0 && options_.sync) error = SyncData(fd.get());
   Status status = error == 0 ? OkStatus() : WriteError("write", segment.path, error);
   if (status.ok() && options_.sync) status = SyncFolder(folder_);
   if (!status.ok()) {
@@ -214,8 +222,8 @@ Status FilePushLog::EndSegment() {
 }
 
 Status FilePushLog::SyncNewest() {
-  if (fdatasync(newest_.get()) != 0) {
-    broken_ = WriteError("sync", segments_.back().path, errno);
+  if (const int error = SyncData(newest_.get()); error != 0) {
+    broken_ = WriteError("sync", segments_.back().path, error);
     return broken_;
   }
   synced_lsn_ = next_lsn_ - 1;
@@ -286,7 +294,7 @@ Status FilePushLog::Commit(std::uint64_t lsn) {
     const std::uint64_t through = next_lsn_ - 1;
     const int fd = newest_.get();
     mu_.Unlock();
-    const int error = fdatasync(fd) == 0 ? 0 : errno;
+    const int error = SyncData(fd);
     mu_.Lock();
     is_syncing_ = false;
     if (error == 0) {

@@ -18,12 +18,14 @@
 // Damage. What follows the last whole record is cut off when the log is opened, if it may be a
 // record that was being written; it was never acknowledged. Any other damage, also a missing file
 // or a number that is out of order, is DataLoss naming the file, from Open or Replay. Not seen are
-// the loss of the newest files or of the end of the newest one, and with `sync` damage to the
-// records behind the last but one sync: they look as if they had never been written.
+// the loss of the newest files or of the end of the newest one, and with `sync` damage to records
+// that were not yet synced when the last record was appended: they look as if never written.
 //
 // Full disk. Appends that would leave less than the reserve are refused with ResourceExhausted and
 // change nothing; they go on by themselves when there is room again. The disk is asked once for
 // every 4 MiB appended, and that much more than the reserve must be free.
+//
+// Why not RocksDB, with numbers: docs/decisions/0003-push-log.md.
 //
 // Thread-safety: all methods at once, from any thread. One process at a time has the folder: the
 // server's lock (ps/store/folder_lock.h) sees to it.

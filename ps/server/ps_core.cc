@@ -246,7 +246,7 @@ Status PsCoreImpl::RegisterDense(std::span<const DenseTensorSpec> layout) {
   WriteLock lock(state_lock_);
   RETURN_IF_ERROR(CheckReady());
   RETURN_IF_ERROR(model_.dense->Register(layout));
-  return WriteDenseAndState(0);
+  return WriteDense();
 }
 
 Status PsCoreImpl::InitDense(std::span<const DenseChunkUpdate> chunks) {
@@ -259,7 +259,7 @@ Status PsCoreImpl::InitDense(std::span<const DenseChunkUpdate> chunks) {
   WriteLock lock(state_lock_);
   RETURN_IF_ERROR(CheckReady());
   RETURN_IF_ERROR(model_.dense->Init(chunks));
-  return WriteDenseAndState(0);
+  return WriteDense();
 }
 
 Status PsCoreImpl::PullDense(std::span<const DenseChunkRead> chunks) {

@@ -121,11 +121,20 @@ class PsCoreImpl : public PsCore {
   // NotFound when the database has none.
   Status ReadState(proto::ServerState* state) REQUIRES(state_lock_);
   Status CheckState(const proto::ServerState& state) const REQUIRES(state_lock_);
-  Status WriteState(std::uint64_t step) REQUIRES(state_lock_);
-  Status WriteDenseAndState(std::uint64_t step) REQUIRES(state_lock_);
+  // Says, durably, that every push up to flushed_step_ is in the database; it must be.
+  Status WriteState() REQUIRES(state_lock_);
+  // Writes changed dense chunks, durably, and the state.
+  Status WriteDense() REQUIRES(state_lock_);
+  PushLogOptions LogOptions() const;
+  Status RecoverState() REQUIRES(state_lock_);
+  Status LoadDenseChunk(const StoreRecord& stored) REQUIRES(state_lock_);
   Status ReplayLog(std::uint64_t from) REQUIRES(state_lock_);
+  Status ReplayPush(std::uint64_t step, std::span<const std::byte> payload)
+      REQUIRES(state_lock_);
   // Rows must never be missing from memory: every push changes all of them.
   Status LoadTablesThatStepWhole() REQUIRES(state_lock_);
+  // For rows that come in bulk, while nothing else runs.
+  Status SpillIfFull() REQUIRES(state_lock_);
   void ResetGates(std::uint64_t next) REQUIRES(state_lock_);
   // Counts the rows of the database as it is now, in a thread of its own.
   void StartCounting() REQUIRES(state_lock_);
@@ -138,8 +147,11 @@ class PsCoreImpl : public PsCore {
   Status WaitForRoom() EXCLUDES(state_lock_, keeper_mu_);
   bool IsFull() const EXCLUDES(state_lock_);
   Status MakeRoom() EXCLUDES(state_lock_);
-  Status CutLogIfLong() EXCLUDES(state_lock_);
-  Status WriteDirtyRows() EXCLUDES(state_lock_);
+  bool LogIsLong() const EXCLUDES(state_lock_);
+  Status CutLog() EXCLUDES(state_lock_);
+  // Writes the dirty rows of all tables as of about now. Aborted when the state was replaced.
+  Status WriteDirtyRows(std::uint64_t generation) EXCLUDES(state_lock_);
+  bool KeeperStops() const EXCLUDES(keeper_mu_);
 
   const proto::JobConfig job_;
   const PsOptions options_;
@@ -156,6 +168,8 @@ class PsCoreImpl : public PsCore {
   std::unique_ptr<PushLog> log_ GUARDED_BY(state_lock_);  // null with durability NONE
   Status broken_ GUARDED_BY(state_lock_);  // memory and log may differ: only Restore or Recover help
   ShardFileLister files_ GUARDED_BY(state_lock_);
+  std::uint64_t generation_ GUARDED_BY(state_lock_) = 0;    // of the state: Restore, Recover
+  std::uint64_t flushed_step_ GUARDED_BY(state_lock_) = 0;  // see ServerState.step
   RowTier tier_;
 
   PushLedger ledger_;

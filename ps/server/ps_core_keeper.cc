@@ -1,0 +1,151 @@
+// The background thread of PsCore: makes room in memory and cuts the log.
+#include <chrono>
+
+#include <glog/logging.h>
+
+#include "ps/checkpoint/flush.h"
+#include "ps/server/ps_core_impl.h"
+
+namespace cairn::ps {
+namespace {
+
+constexpr std::chrono::milliseconds kLookEvery{100};
+constexpr std::chrono::milliseconds kWaitStep{1000};
+constexpr int kWaitSteps = 60;         // then a request that waits for room is refused
+constexpr int kSayAfterSteps = 5;      // seconds until a wait is told in the log
+constexpr int kRoundsWithoutGain = 8;  // then the limit cannot be kept
+
+}  // namespace
+
+void PsCoreImpl::WakeKeeper() {
+  {
+    MutexLock lock(keeper_mu_);
+    if (keeper_wanted_) return;
+    keeper_wanted_ = true;
+  }
+  keeper_wake_.NotifyOne();
+}
+
+bool PsCoreImpl::KeeperStops() const {
+  MutexLock lock(keeper_mu_);
+  return keeper_stops_;
+}
+
+void PsCoreImpl::KeeperLoop() {
+  for (;;) {
+    {
+      MutexLock lock(keeper_mu_);
+      (void)keeper_wake_.WaitFor(keeper_mu_, kLookEvery, [this]() NO_THREAD_SAFETY_ANALYSIS {
+        return keeper_wanted_ || keeper_stops_;
+      });
+      if (keeper_stops_) return;
+      keeper_wanted_ = false;
+    }
+    Status status = MakeRoom();
+    if (status.ok() && LogIsLong()) status = CutLog();
+    {
+      MutexLock lock(keeper_mu_);
+      if (!status.ok() && keeper_status_.ok()) {
+        LOG(ERROR) << "server " << options_.ps << ": " << status << "; trying again";
+      } else if (status.ok() && !keeper_status_.ok()) {
+        LOG(WARNING) << "server " << options_.ps << ": goes on";
+      }
+      keeper_status_ = status;
+    }
+    room_made_.NotifyAll();
+  }
+}
+
+bool PsCoreImpl::IsFull() const {
+  if (!tier_.is_bounded()) return false;
+  ReadLock lock(state_lock_);
+  return store_ != nullptr && tier_.IsFull(model_.tables);
+}
+
+Status PsCoreImpl::WaitForRoom() {
+  if (!IsFull()) return OkStatus();
+  waits_for_room_.fetch_add(1, std::memory_order_relaxed);
+  for (int step = 0; step < kWaitSteps; ++step) {
+    WakeKeeper();
+    {
+      MutexLock lock(keeper_mu_);
+      (void)room_made_.WaitFor(keeper_mu_, kWaitStep, [this]() NO_THREAD_SAFETY_ANALYSIS {
+        return !keeper_status_.ok() || !IsFull();
+      });
+      if (!keeper_status_.ok()) return keeper_status_;
+    }
+    if (!IsFull()) return OkStatus();
+    if (step == kSayAfterSteps) {
+      LOG(WARNING) << "server " << options_.ps << ": a request waits until rows have left memory";
+    }
+  }
+  return absl::ResourceExhaustedError(
+      StrCat("server ", options_.ps, ": no room for rows in memory after ",
+             kWaitStep.count() * kWaitSteps / 1000, " s (server.memory_mib)"));
+}
+
+Status PsCoreImpl::MakeRoom() {
+  for (int idle = 0; idle < kRoundsWithoutGain && !KeeperStops();) {
+    std::uint64_t generation = 0;
+    {
+      ReadLock lock(state_lock_);
+      if (store_ == nullptr || !tier_.NeedsRoom(model_.tables)) return OkStatus();
+      generation = generation_;
+      RETURN_IF_ERROR(tier_.WriteBack(model_.tables, slots_, *store_, step_),
+                      "writing rows that leave memory");
+    }
+    {
+      WriteLock lock(state_lock_);
+      if (generation != generation_) return OkStatus();
+      idle = tier_.Drop(model_.tables) > 0 ? 0 : idle + 1;
+    }
+    room_made_.NotifyAll();
+  }
+  return OkStatus();
+}
+
+bool PsCoreImpl::LogIsLong() const {
+  ReadLock lock(state_lock_);
+  return log_ != nullptr && log_->Bytes() > (std::uint64_t{job_.server().log_mib()} << 20) / 2;
+}
+
+Status PsCoreImpl::CutLog() {
+  std::uint64_t generation = 0, step = 0;
+  {
+    WriteLock lock(state_lock_);  // no push is under way
+    if (log_ == nullptr) return OkStatus();
+    generation = generation_;
+    step = step_;
+  }
+  RETURN_IF_ERROR(WriteDirtyRows(generation), "cutting the log");
+  WriteLock lock(state_lock_);
+  if (generation != generation_ || log_ == nullptr) return OkStatus();
+  RETURN_IF_ERROR(FlushDense(*model_.dense, *store_), "cutting the log");
+  RETURN_IF_ERROR(store_->Flush(), "cutting the log");
+  model_.dense->MarkAllClean();
+  flushed_step_ = std::max(flushed_step_, step);
+  RETURN_IF_ERROR(WriteState(), "cutting the log");
+  RETURN_IF_ERROR(log_->DropThrough(step));
+  log_cuts_.fetch_add(1, std::memory_order_relaxed);
+  return OkStatus();
+}
+
+Status PsCoreImpl::WriteDirtyRows(std::uint64_t generation) {
+  RowBatch batch;
+  for (std::size_t t = 0; t < static_cast<std::size_t>(job_.table_size()); ++t) {
+    for (std::uint32_t stripe = 0; stripe < kStripes;) {
+      if (KeeperStops()) return absl::CancelledError("the server ends");
+      // Let go of the lock after each batch: a snapshot need not wait for all of them.
+      ReadLock lock(state_lock_);
+      if (generation != generation_) return OkStatus();
+      while (stripe < kStripes && batch.size() < RowTier::kBatchRows) {
+        model_.tables[t]->WriteBack(stripe++, nullptr, static_cast<std::uint16_t>(t), slots_,
+                                    &batch);
+      }
+      RETURN_IF_ERROR(WriteRows(model_.tables, slots_, *store_, &batch));
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace cairn::ps

@@ -1,0 +1,394 @@
+// The part of PsCore that saves the state of a server and brings it back.
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "ps/checkpoint/flush.h"
+#include "ps/checkpoint/manifest.h"
+#include "ps/log/push_record.h"
+#include "proto/ps_service.pb.h"
+#include "ps/server/ps_core_impl.h"
+
+namespace cairn::ps {
+namespace {
+
+constexpr std::string_view kStateKey = "server";
+constexpr std::uint64_t kMiB = 1u << 20;
+
+}  // namespace
+
+Status PsCoreImpl::Snapshot(const std::string& folder, proto::SnapshotReply* reply) {
+  FinishCounting();  // the snapshot says how many rows it has
+  WriteLock lock(state_lock_);
+  RETURN_IF_ERROR(CheckReady());
+  if (PathExists(folder)) {
+    return absl::AlreadyExistsError(StrCat("snapshot folder ", folder, " is there already"));
+  }
+  RETURN_IF_ERROR(MakeFolders(FolderOf(folder)));
+  Status written = WriteSnapshot(folder, reply);
+  if (!written.ok()) {
+    RemoveTree(folder).IgnoreError();  // the first error is the one to report
+    return Annotate(written, StrCat("snapshot of server ", options_.ps));
+  }
+  for (const auto& table : model_.tables) table->MarkAllClean();
+  model_.dense->MarkAllClean();
+  return log_ == nullptr ? OkStatus() : log_->DropThrough(flushed_step_);
+}
+
+Status PsCoreImpl::WriteSnapshot(const std::string& folder, proto::SnapshotReply* reply) {
+  RETURN_IF_ERROR(FlushDirty(model_.tables, *model_.dense, slots_, *store_));
+  RETURN_IF_ERROR(store_->Flush());
+  flushed_step_ = step_;
+  RETURN_IF_ERROR(WriteState());
+  RETURN_IF_ERROR(store_->Snapshot(folder));
+  ASSIGN_OR_RETURN(const auto files, files_.List(folder));
+  reply->Clear();
+  for (const proto::FileEntry& file : files) *reply->add_file() = file;
+  for (const proto::DenseTensorEntry& entry : model_.dense->Describe()) *reply->add_dense() = entry;
+  proto::ShardEntry* const shard = reply->mutable_shard();
+  shard->set_ps(options_.ps);
+  shard->set_first_slot(slots_.first);
+  shard->set_last_slot(slots_.first + slots_.count - 1);
+  for (const auto& table : model_.tables) shard->add_rows(table->Counts().rows);
+  shard->set_dense_chunks(model_.dense->ChunkCount());
+  return OkStatus();
+}
+
+Status PsCoreImpl::Restore(const std::string& checkpoint, proto::RestoreReply* reply) {
+  FinishCounting();
+  WriteLock lock(state_lock_);
+  proto::CheckpointManifest manifest;
+  LoadPlan plan;
+  // Everything that can be refused is refused before the state goes.
+  if (!checkpoint.empty()) {
+    RETURN_IF_ERROR(ReadManifest(checkpoint, &manifest));
+    ASSIGN_OR_RETURN(plan, PlanLoad(manifest, model_.tables, slots_));
+    for (const std::size_t shard : plan.shards) {
+      RETURN_IF_ERROR(VerifyFiles(checkpoint, manifest,
+                                  manifest.shard(static_cast<int>(shard)).folder() + "/"));
+    }
+  }
+  const auto layout = model_.dense->Layout();
+  ++generation_;
+  store_ = nullptr;
+  log_ = nullptr;
+  broken_ = OkStatus();
+  ASSIGN_OR_RETURN(model_, MakeModel(job_, slots_));
+  ledger_.Clear();
+  files_.Forget();
+  step_ = 0;
+  reply->Clear();
+  reply->set_rows(0);
+  Status loaded = LoadCheckpoint(checkpoint, manifest, plan, reply);
+  if (loaded.ok() && !layout.empty()) loaded = model_.dense->Register(layout);
+  if (loaded.ok()) loaded = OpenLog();
+  if (!loaded.ok()) store_ = nullptr;  // half a model serves nobody
+  return loaded;
+}
+
+Status PsCoreImpl::LoadCheckpoint(const std::string& checkpoint,
+                                  const proto::CheckpointManifest& manifest, const LoadPlan& plan,
+                                  proto::RestoreReply* reply) {
+  std::string stored;
+  if (plan.identical.has_value()) {
+    const std::string& folder = manifest.shard(static_cast<int>(*plan.identical)).folder();
+    stored = JoinPath(checkpoint, folder);
+    files_.Learn(manifest, folder + "/");
+  }
+  RETURN_IF_ERROR(ResetStore(stored));
+  if (checkpoint.empty()) return OkStatus();
+  if (tier_.is_bounded() && plan.identical.has_value()) {
+    // A checkpoint of an older version has no state: it is read as a whole.
+    proto::ServerState state;
+    const Status read = ReadState(&state);
+    if (!read.ok() && read.code() != absl::StatusCode::kNotFound) return read;
+    if (read.ok()) {
+      const proto::ShardEntry& shard = manifest.shard(static_cast<int>(*plan.identical));
+      RETURN_IF_ERROR(AdoptShard(manifest, shard, state));
+      for (const std::uint64_t rows : shard.rows()) reply->set_rows(reply->rows() + rows);
+      return OkStatus();
+    }
+  }
+  ASSIGN_OR_RETURN(
+      const LoadCounts counts,
+      LoadShards(checkpoint, manifest, plan, model_.tables, *model_.dense, slots_,
+                 /*dirty=*/!plan.identical.has_value(),
+                 [this]() NO_THREAD_SAFETY_ANALYSIS { return SpillIfFull(); }));
+  step_ = counts.last_step;
+  reply->set_rows(counts.rows);
+  return OkStatus();
+}
+
+Status PsCoreImpl::AdoptShard(const proto::CheckpointManifest& manifest,
+                              const proto::ShardEntry& shard, const proto::ServerState& state) {
+  for (std::size_t t = 0; t < model_.tables.size(); ++t) {
+    model_.tables[t]->AddColdRows(static_cast<std::int64_t>(shard.rows(static_cast<int>(t))));
+  }
+  step_ = state.step();
+  return LoadDense(manifest.dense());
+}
+
+Status PsCoreImpl::ResetStore(const std::string& copy_of) {
+  store_ = nullptr;
+  RETURN_IF_ERROR(RemoveTree(LiveFolder()));
+  RETURN_IF_ERROR(RemoveTree(LogFolder()));  // of another state
+  RETURN_IF_ERROR(MakeFolders(LiveFolder()));
+  if (!copy_of.empty()) RETURN_IF_ERROR(LinkShard(copy_of, LiveFolder()));
+  return OpenStore();
+}
+
+Status PsCoreImpl::OpenStore() {
+  RocksStoreOptions options;
+  options.reserve_bytes = job_.server().disk_reserve_mib() * kMiB;
+  ASSIGN_OR_RETURN(store_, OpenRocksStore(LiveFolder(), options));
+  tier_.MeasureStore(*store_);
+  store_rows_.clear();
+  for (std::size_t t = 0; t < model_.tables.size(); ++t) {
+    store_rows_.push_back(
+        std::make_unique<StoreRows>(store_.get(), static_cast<std::uint16_t>(t), slots_));
+    // Without a limit no row leaves memory, and an absent one need not be looked for.
+    if (tier_.is_bounded()) model_.tables[t]->SetStore(store_rows_.back().get(), 0);
+  }
+  return OkStatus();
+}
+
+// The log goes on behind step_, and what it will not hold is made durable.
+Status PsCoreImpl::OpenLog() {
+  flushed_step_ = step_;
+  ResetGates(step_ + 1);
+  if (!durability_.logged) return OkStatus();
+  RETURN_IF_ERROR(FlushDirty(model_.tables, *model_.dense, slots_, *store_));
+  for (const auto& table : model_.tables) table->MarkAllClean();
+  model_.dense->MarkAllClean();
+  RETURN_IF_ERROR(store_->Flush());
+  ASSIGN_OR_RETURN(log_, PushLog::Open(LogFolder(), LogOptions()));
+  RETURN_IF_ERROR(log_->AdvanceTo(step_ + 1));
+  return WriteState();
+}
+
+PushLogOptions PsCoreImpl::LogOptions() const {
+  PushLogOptions options;
+  options.sync = durability_.synced;
+  options.segment_bytes = job_.server().log_mib() * kMiB / 4;
+  options.reserve_bytes = job_.server().disk_reserve_mib() * kMiB;
+  return options;
+}
+
+Status PsCoreImpl::Recover(proto::RestoreReply* reply) {
+  FinishCounting();
+  WriteLock lock(state_lock_);
+  if (!durability_.logged) {
+    return absl::FailedPreconditionError(
+        "with durability NONE nothing outlives the process but checkpoints");
+  }
+  if (!PathExists(JoinPath(LiveFolder(), "CURRENT"))) {
+    return absl::FailedPreconditionError(StrCat(options_.folder, " holds no state of a server"));
+  }
+  ++generation_;
+  store_ = nullptr;
+  log_ = nullptr;
+  broken_ = OkStatus();
+  ASSIGN_OR_RETURN(model_, MakeModel(job_, slots_));
+  ledger_.Clear();
+  files_.Forget();
+  reply->Clear();
+  const Status recovered = RecoverState();
+  if (!recovered.ok()) store_ = nullptr;
+  return Annotate(recovered, StrCat("recovery of server ", options_.ps));
+}
+
+Status PsCoreImpl::RecoverState() {
+  RETURN_IF_ERROR(OpenStore());
+  proto::ServerState state;
+  const Status read = ReadState(&state);
+  if (read.code() == absl::StatusCode::kNotFound) {
+    return absl::FailedPreconditionError(
+        StrCat(options_.folder, " holds no complete state: a restore was cut off"));
+  }
+  RETURN_IF_ERROR(read);
+  RETURN_IF_ERROR(CheckState(state));
+  for (std::size_t t = 0; t < model_.tables.size(); ++t) {
+    model_.tables[t]->SetStore(store_rows_[t].get(), 0);
+  }
+  RETURN_IF_ERROR(LoadDense(state.dense()));
+  for (const proto::ClientState& client : state.client()) {
+    ledger_.Restore(client.client(), client.sequence());
+  }
+  StartCounting();
+  RETURN_IF_ERROR(LoadTablesThatStepWhole());
+  ASSIGN_OR_RETURN(log_, PushLog::Open(LogFolder(), LogOptions()));
+  flushed_step_ = state.step();
+  step_ = std::max(state.step(), log_->last_lsn());
+  RETURN_IF_ERROR(log_->AdvanceTo(step_ + 1));
+  RETURN_IF_ERROR(ReplayLog(flushed_step_ + 1));
+  ResetGates(step_ + 1);
+  return OkStatus();
+}
+
+Status PsCoreImpl::ReplayLog(std::uint64_t from) {
+  std::uint64_t records = 0;
+  RETURN_IF_ERROR(log_->Replay(from, [&](std::uint64_t lsn, std::span<const std::byte> payload)
+                                         NO_THREAD_SAFETY_ANALYSIS -> Status {
+                                           ++records;
+                                           return ReplayPush(lsn, payload);
+                                         }));
+  if (records > 0) LOG(INFO) << "server " << options_.ps << " replayed " << records << " pushes";
+  return OkStatus();
+}
+
+Status PsCoreImpl::ReplayPush(std::uint64_t step, std::span<const std::byte> payload) {
+  ASSIGN_OR_RETURN(const PushRecord push, DecodePush(payload));
+  std::vector<KeyGroups> groups(push.tables.size());
+  for (std::size_t i = 0; i < push.tables.size(); ++i) {
+    const RowsUpdate& update = push.tables[i];
+    RETURN_IF_ERROR(GroupKeys(update.table, update.keys, &groups[i]), "push ", step,
+                    " of the log");
+    EmbeddingTable& table = *model_.tables[update.table];
+    if (table.layout().dim() != push.dims[i]) {
+      return absl::DataLossError(StrCat("push ", step, " of the log has rows of dim ",
+                                        push.dims[i], " for table ", table.name()));
+    }
+    RETURN_IF_ERROR(table.MakeResident(groups[i]));
+  }
+  ResetGates(step);
+  ApplyPush({push.tables, &groups, push.dense, static_cast<float>(push.learning_rate_scale), step,
+             /*is_replay=*/true});
+  if (push.id.client != 0) ledger_.Restore(push.id.client, push.id.sequence);
+  return SpillIfFull();
+}
+
+Status PsCoreImpl::SpillIfFull() {
+  while (tier_.IsFull(model_.tables)) {
+    RETURN_IF_ERROR(tier_.WriteBack(model_.tables, slots_, *store_, step_));
+    tier_.Drop(model_.tables);
+  }
+  return OkStatus();
+}
+
+Status PsCoreImpl::LoadTablesThatStepWhole() {
+  for (std::size_t t = 0; t < model_.tables.size(); ++t) {
+    if (!model_.tables[t]->updates_all_rows()) continue;
+    std::vector<std::uint64_t> keys;
+    RETURN_IF_ERROR(store_->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) {
+      const auto key = DecodeRowKey(record.key);
+      if (key.has_value() && key->table == t) keys.push_back(key->key);
+      return true;
+    }));
+    KeyGroups groups;
+    if (const auto foreign = groups.Build(keys, slots_)) {
+      return absl::DataLossError(StrCat("table ", model_.tables[t]->name(), ": key ", *foreign,
+                                        " is stored on the wrong server"));
+    }
+    RETURN_IF_ERROR(model_.tables[t]->MakeResident(groups));
+  }
+  return OkStatus();
+}
+
+Status PsCoreImpl::LoadDense(
+    const google::protobuf::RepeatedPtrField<proto::DenseTensorEntry>& entries) {
+  std::vector<const proto::DenseTensorEntry*> expected;
+  for (const proto::DenseTensorEntry& entry : entries) expected.push_back(&entry);
+  model_.dense->Expect(expected);
+  Status status;
+  RETURN_IF_ERROR(store_->Scan(Family::kDense, {}, {}, [&](const StoreRecord& stored) {
+    status = LoadDenseChunk(stored);
+    return status.ok();
+  }));
+  return status;
+}
+
+Status PsCoreImpl::LoadDenseChunk(const StoreRecord& stored) {
+  ASSIGN_OR_RETURN(const DenseKey key, DecodeDenseKey(stored.key));
+  ASSIGN_OR_RETURN(const DenseRecord record, DecodeDenseRecord(stored.value));
+  return model_.dense->Load(key, record, /*dirty=*/false);
+}
+
+Status PsCoreImpl::ReadState(proto::ServerState* state) {
+  std::string bytes;
+  RETURN_IF_ERROR(store_->Get(Family::kMeta, kStateKey, &bytes));
+  if (state->ParseFromString(bytes)) return OkStatus();
+  return absl::DataLossError(StrCat("the state of the server in ", LiveFolder(), " is damaged"));
+}
+
+Status PsCoreImpl::CheckState(const proto::ServerState& state) const {
+  const bool same_slots = static_cast<int>(state.slot_bits()) == slots_.bits &&
+                          state.first_slot() == slots_.first &&
+                          state.last_slot() - state.first_slot() + 1 == slots_.count;
+  const bool same_tables = std::ranges::equal(
+      state.table(), model_.tables, [](const proto::TableEntry& stored, const auto& table) {
+        return stored.name() == table->name() && stored.dim() == table->layout().dim() &&
+               stored.optimizer() == table->optimizer().name() &&
+               stored.state_floats() == table->layout().state_floats();
+      });
+  if (same_slots && same_tables) return OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat(options_.folder, " holds the state of a server of another job: other ",
+             same_slots ? "tables" : "slots"));
+}
+
+Status PsCoreImpl::WriteState() {
+  proto::ServerState state;
+  state.set_step(flushed_step_);
+  state.set_slot_bits(static_cast<std::uint32_t>(slots_.bits));
+  state.set_first_slot(slots_.first);
+  state.set_last_slot(slots_.first + slots_.count - 1);
+  for (const auto& table : model_.tables) {
+    proto::TableEntry* const entry = state.add_table();
+    entry->set_name(table->name());
+    entry->set_dim(static_cast<std::uint32_t>(table->layout().dim()));
+    entry->set_optimizer(std::string(table->optimizer().name()));
+    entry->set_state_floats(static_cast<std::uint32_t>(table->layout().state_floats()));
+  }
+  for (const proto::DenseTensorEntry& entry : model_.dense->Describe()) *state.add_dense() = entry;
+  for (const auto& [client, sequence] : ledger_.Save()) {
+    proto::ClientState* const entry = state.add_client();
+    entry->set_client(client);
+    entry->set_sequence(sequence);
+  }
+  const std::string bytes = state.SerializeAsString();
+  RETURN_IF_ERROR(store_->PutSorted(Family::kMeta, 1, kStateKey.size() + bytes.size(),
+                                    [&](std::size_t) { return StoreRecord{kStateKey, bytes}; }));
+  return store_->Flush();
+}
+
+Status PsCoreImpl::WriteDense() {
+  RETURN_IF_ERROR(FlushDense(*model_.dense, *store_));
+  RETURN_IF_ERROR(store_->Flush());
+  model_.dense->MarkAllClean();
+  return WriteState();
+}
+
+void PsCoreImpl::ResetGates(std::uint64_t next) {
+  for (const auto& gate : gates_) gate->Reset(next);
+}
+
+void PsCoreImpl::StartCounting() {
+  // Rows that are written later must not be counted: wait until the scan has its view.
+  std::promise<void> begun;
+  std::future<void> has_begun = begun.get_future();
+  const RowStore* const store = store_.get();
+  const std::span<const std::unique_ptr<EmbeddingTable>> tables = model_.tables;
+  stop_counting_ = false;
+  counting_ = std::thread([this, store, tables, begun = std::move(begun)]() mutable {
+    std::vector<std::int64_t> rows(tables.size());
+    bool first = true;
+    const Status scanned = store->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) {
+      if (std::exchange(first, false)) begun.set_value();
+      const auto key = DecodeRowKey(record.key);
+      if (key.has_value() && key->table < rows.size()) ++rows[key->table];
+      return !stop_counting_.load(std::memory_order_relaxed);
+    });
+    if (first) begun.set_value();
+    if (!scanned.ok()) LOG(ERROR) << "counting the rows of the database: " << scanned;
+    for (std::size_t t = 0; t < rows.size(); ++t) tables[t]->AddColdRows(rows[t]);
+  });
+  has_begun.wait();
+}
+
+void PsCoreImpl::FinishCounting() {
+  if (counting_.joinable()) counting_.join();
+}
+
+}  // namespace cairn::ps
