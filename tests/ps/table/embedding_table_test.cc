@@ -40,7 +40,7 @@ std::vector<std::uint64_t> RandomKeys(std::uint64_t seed, std::size_t n) {
 std::vector<float> Pull(EmbeddingTable& table, const std::vector<std::uint64_t>& keys,
                         AbsentValue absent = AbsentValue::kZero) {
   std::vector<float> values(keys.size() * table.layout().dim(), 77.0f);
-  table.Pull(GroupsOf(keys), absent, values.data());
+  EXPECT_EQ(table.Pull(GroupsOf(keys), absent, values.data()), OkStatus());
   return values;
 }
 
