@@ -16,7 +16,7 @@
 #include "common/base/mutex.h"
 #include "common/io/file.h"
 #include "ps/log/log_segment.h"
-#include "ps/store/rocks_store.h"
+#include "ps/store/free_space.h"
 
 namespace cairn::ps {
 namespace {

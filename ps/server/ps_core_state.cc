@@ -342,12 +342,18 @@ Status PsCoreImpl::WriteState() {
     entry->set_state_floats(static_cast<std::uint32_t>(table->layout().state_floats()));
   }
   for (const proto::DenseTensorEntry& entry : model_.dense->Describe()) *state.add_dense() = entry;
-  for (const auto& [client, sequence] : ledger_.Save()) {
-    proto::ClientState* const entry = state.add_client();
-    entry->set_client(client);
-    entry->set_sequence(sequence);
+  if (durability_.logged) {
+    for (const auto& [client, sequence] : ledger_.Save()) {
+      proto::ClientState* const entry = state.add_client();
+      entry->set_client(client);
+      entry->set_sequence(sequence);
+    }
   }
   const std::string bytes = state.SerializeAsString();
+  std::string stored;  // a snapshot of what did not change brings no new file
+  const Status read = store_->Get(Family::kMeta, kStateKey, &stored);
+  if (!read.ok() && read.code() != absl::StatusCode::kNotFound) return read;
+  if (read.ok() && stored == bytes) return OkStatus();
   RETURN_IF_ERROR(store_->PutSorted(Family::kMeta, 1, kStateKey.size() + bytes.size(),
                                     [&](std::size_t) { return StoreRecord{kStateKey, bytes}; }));
   return store_->Flush();

@@ -38,6 +38,7 @@ std::vector<std::pair<std::uint64_t, std::uint64_t>> PushLedger::Save() {
     MutexLock client_lock(client->mu);
     if (client->last > 0) saved.emplace_back(number, client->last);
   }
+  std::ranges::sort(saved);
   return saved;
 }
 

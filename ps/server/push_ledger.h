@@ -49,7 +49,7 @@ class PushLedger {
   // Waits for the client's push in progress. FailedPrecondition for a gap in the sequence,
   // InvalidArgument for sequence 0. A push with client 0 is never a repeat.
   Result<Entry> Begin(PushId id) EXCLUDES(mu_);
-  // The last push of each client, for those of which one was applied.
+  // The last push of each client, for those of which one was applied; by client.
   std::vector<std::pair<std::uint64_t, std::uint64_t>> Save() EXCLUDES(mu_);
   // Takes `sequence` for applied, and all before it.
   void Restore(std::uint64_t client, std::uint64_t sequence) EXCLUDES(mu_);

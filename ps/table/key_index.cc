@@ -49,7 +49,7 @@ template <bool kMark>
   for (std::size_t p = 0; p < pending.size; ++p) {
     const std::uint32_t i = pending.keys[p];
     std::size_t b = static_cast<std::size_t>(std::uint64_t{keys[i].hash} * count >> 32);
-    for (;;) {
+    for (std::size_t seen = 1; seen < count; ++seen) {
       if (++b == count) b = 0;
       const unsigned match = Match(buckets[b], keys[i].key);
       if (match != 0) {
@@ -162,7 +162,9 @@ void KeyIndex::FindAndMark(std::span<const IndexedKey> keys, std::uint32_t* rows
 
 void KeyIndex::Reserve(std::size_t more) {
   const std::size_t wanted = size_ + more;
-  if (wanted * kLoadDenominator > bucket_count_ * kBucketKeys * kLoadNumerator) {
+  const std::size_t places = bucket_count_ * kBucketKeys;
+  // Crowding at a low load comes from keys with equal hashes, which more room does not part.
+  if (wanted * kLoadDenominator > places * kLoadNumerator || (crowded_ && wanted * 2 > places)) {
     Grow(std::max(wanted, size_ + size_ / (size_ < kSmallIndex ? 2 : 8)));
   }
 }
@@ -177,6 +179,7 @@ void KeyIndex::Place(std::uint64_t key, std::uint32_t hash, std::uint32_t row, b
   std::size_t b = Home(hash);
   for (; buckets()[b].count == kBucketKeys; b = Next(b)) {
     if (buckets()[b].passed < 255) ++buckets()[b].passed;
+    crowded_ |= buckets()[b].passed == 255;
   }
   Bucket& bucket = buckets()[b];
   const std::size_t i = bucket.count++;

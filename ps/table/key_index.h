@@ -95,7 +95,7 @@ class KeyIndex {
     std::uint64_t keys[kBucketKeys];
     std::uint32_t rows[kBucketKeys];
     std::uint8_t count;
-    std::uint8_t passed;  // keys of this or an earlier home that live further on; stays at 255
+    std::uint8_t passed;  // keys of this or an earlier home that live further on; 255: many
     std::uint8_t dirty;   // bit i: keys[i]
     std::uint8_t recent;  // bit i: keys[i]
   };
@@ -118,6 +118,7 @@ class KeyIndex {
   BlockPool::Block memory_;
   std::size_t bucket_count_ = 0;
   std::size_t size_ = 0;
+  bool crowded_ = false;  // a bucket can no longer count who passed it
 };
 
 }  // namespace cairn::ps

@@ -92,7 +92,7 @@ TEST(KeyIndex, MarksSurviveGrowthAndAreCleared) {
 }
 
 // Removal leaves every other key findable, also those that live behind full buckets, and its room
-// is used again.
+// is used again. Parts of the index that are swept seldom become crowded: then it is built anew.
 TEST(KeyIndex, AgreesWithAReferenceMapUnderRemoval) {
   Rng rng(5, 5);
   BlockPool pool;
