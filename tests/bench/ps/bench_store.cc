@@ -1,12 +1,12 @@
 // The cold tier: reads and write-back of rows that lie in the database.
 //
-//   bench_store [--quick] [--rows=N] [--folder=F] [--reads] [--chunks] [--writes]
+//   bench_store [--quick] [--rows=N] [--folder=F] [--reads[=NAME]] [--chunks] [--writes]
 //
 // Records of 156 bytes: a key of 12 bytes, 2 of them slot, as row_layout.h makes them, and 144
-// random bytes. The files are in the page cache if they fit. Without further flags: the
-// store as the server opens it. --reads compares layouts of the files, --chunks sizes of MultiGet
-// and levels, --writes ways to write back; they take half an hour with 20 M rows, and 1 GB of disk
-// for every 5 M rows.
+// random bytes. The files are in the page cache if they fit. Without further flags: the store as
+// the server opens it. --reads compares layouts of the files (those with NAME in their name),
+// --chunks sizes of MultiGet and numbers of files in level 0, --writes ways to write back. These
+// take minutes, and 1 GB of disk for every 5 M rows.
 //
 // Figures are rows for each second of CPU time of the calling thread, system time included:
 // medians of passes. Write-back also costs CPU time in the background, which is shown for each row
@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -24,6 +25,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <glog/logging.h>
@@ -365,7 +367,7 @@ void ShowReads(const std::string& name, const Database& database, int passes) {
   std::fflush(stdout);
 }
 
-void CompareReads(const std::string& folder, std::uint64_t rows) {
+void CompareReads(const std::string& folder, std::uint64_t rows, std::string_view name_part) {
   const std::vector<Variant> variants = {
       {.name = "4 KiB blocks"},
       {.name = "1 KiB blocks", .block_bytes = 1024},
@@ -401,6 +403,7 @@ void CompareReads(const std::string& folder, std::uint64_t rows) {
       {.name = "cuckoo table, mapped", .table = Table::kCuckoo},
   };
   for (const Variant& variant : variants) {
+    if (variant.name.find(name_part) == std::string::npos) continue;
     // Files of these formats may have no more than 2 GiB, and are made from one memtable.
     const std::uint64_t held = variant.table == Table::kBlocks ? rows : rows / 4;
     const Database database(folder + "/reads", variant, held);
@@ -476,7 +479,6 @@ double WrittenBytes() {
 }
 
 struct WriteBack {
-  std::string name;
   RocksStoreOptions options;
   std::size_t batch = 50'000;
   bool zipf = false;
@@ -499,6 +501,15 @@ void FillStore(RowStore& store, std::uint64_t rows, const Values& values) {
     for (std::uint64_t i = first; i < std::min(rows, first + kRound); ++i) ranks.push_back(i);
     const Status status = PutRanks(store, rows, ranks, values);
     CHECK(status.ok()) << status;
+  }
+}
+
+// Waits until the background has done what there was to do.
+void WaitUntilIdle() {
+  for (int idle = 0; idle < 3;) {
+    const double start = ProcessCpu();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    idle = ProcessCpu() - start < 0.01 ? idle + 1 : 0;
   }
 }
 
@@ -540,6 +551,7 @@ WriteFigures MeasureWrites(RowStore& store, const std::string& snapshots, std::u
     out.longest_snapshot_ms = std::max(out.longest_snapshot_ms, (Wall() - start) * 1e3);
     std::filesystem::remove_all(folder);
   }
+  WaitUntilIdle();
   out.thread_rate = updates / thread * 1e-6;
   out.wall_rate = updates / wall * 1e-6;
   out.process_us = (ProcessCpu() - process_start - making) / updates * 1e6;
@@ -568,38 +580,40 @@ void CompareWrites(const std::string& folder, std::uint64_t rows) {
   batches.ingest_bytes = ~std::uint64_t{0};
   files.ingest_records = 1;
   std::vector<WriteBack> ways;
-  for (const bool zipf : {false, true}) {
-    for (const std::size_t batch : {std::size_t{10'000}, std::size_t{100'000}}) {
-      const std::string kind =
-          StrCat(zipf ? "zipf" : "uniform", ", batches of ", batch, zipf ? "   " : "");
-      ways.push_back({kind + ", memtable", batches, batch, zipf});
-      ways.push_back({kind + ", files", files, batch, zipf});
-    }
-  }
-  const Values values;
-  for (const int jobs : {2, 1}) {
-    for (const CompactionStyle style : {CompactionStyle::kLevel, CompactionStyle::kUniversal}) {
-      for (WriteBack way : ways) {
-        if (jobs == 1 && (way.batch == 10'000 || way.zipf)) continue;
-        way.options.background_jobs = jobs;
-        way.options.compaction = style;
-        std::filesystem::remove_all(folder + "/writes");
-        auto store = OpenRocksStore(folder + "/writes/db", way.options);
-        CHECK(store.ok()) << store.status();
-        FillStore(**store, rows, values);
-        const WriteFigures figures =
-            MeasureWrites(**store, folder + "/writes", rows, way.batch, way.zipf, 4, values);
-        std::printf(
-            "%-40s %s, %d jobs: %5.2f M rows/s of the thread, %5.2f by the clock, %5.2f us CPU a "
-            "row in all, written %4.1f times, longest call %5.0f ms, snapshot %4.0f ms, then "
-            "present %5.3f M rows/s\n",
-            way.name.c_str(), style == CompactionStyle::kLevel ? "levels   " : "universal", jobs,
-            figures.thread_rate, figures.wall_rate, figures.process_us, figures.amplification,
-            figures.longest_call_ms, figures.longest_snapshot_ms,
-            StoreReadRate(**store, rows, true, 1));
-        std::fflush(stdout);
+  for (const CompactionStyle style : {CompactionStyle::kLevel, CompactionStyle::kUniversal}) {
+    for (const std::size_t batch : {10'000, 100'000}) {
+      for (const bool zipf : {false, true}) {
+        for (RocksStoreOptions options : {batches, files}) {
+          options.compaction = style;
+          ways.push_back({options, batch, zipf});
+        }
       }
     }
+  }
+  for (RocksStoreOptions options : {batches, files}) {
+    options.background_jobs = 1;
+    ways.push_back({options, 100'000, false});
+  }
+  const Values values;
+  for (const WriteBack& way : ways) {
+    std::filesystem::remove_all(folder + "/writes");
+    auto store = OpenRocksStore(folder + "/writes/db", way.options);
+    CHECK(store.ok()) << store.status();
+    FillStore(**store, rows, values);
+    WaitUntilIdle();
+    const WriteFigures figures =
+        MeasureWrites(**store, folder + "/writes", rows, way.batch, way.zipf, 6, values);
+    std::printf(
+        "%s %6zu %s %s %d: %5.2f M rows/s of the thread, %5.2f by the clock, %5.2f us CPU a row "
+        "in all, written %4.1f times, longest call %5.0f ms, snapshot %4.0f ms, then present "
+        "%5.3f M rows/s\n",
+        way.zipf ? "zipf   " : "uniform", way.batch,
+        way.options.ingest_records == 1 ? "files   " : "memtable",
+        way.options.compaction == CompactionStyle::kLevel ? "levels   " : "universal",
+        way.options.background_jobs, figures.thread_rate, figures.wall_rate, figures.process_us,
+        figures.amplification, figures.longest_call_ms, figures.longest_snapshot_ms,
+        StoreReadRate(**store, rows, true, 1));
+    std::fflush(stdout);
   }
   std::filesystem::remove_all(folder + "/writes");
 }
@@ -642,6 +656,7 @@ void MeasureStore(const std::string& folder, std::uint64_t rows, int passes) {
 int Main(int argc, char** argv) {
   std::uint64_t rows = 20'000'000;
   std::string folder = std::filesystem::temp_directory_path() / "cairn_bench_store";
+  std::string_view name_part;
   bool quick = false, reads = false, chunks = false, writes = false;
   for (int i = 1; i < argc; ++i) {
     const std::string_view flag = argv[i];
@@ -652,8 +667,9 @@ int Main(int argc, char** argv) {
       rows = std::strtoull(argv[i] + 7, nullptr, 10);
     } else if (flag.starts_with("--folder=")) {
       folder = flag.substr(9);
-    } else if (flag == "--reads") {
+    } else if (flag == "--reads" || flag.starts_with("--reads=")) {
       reads = true;
+      name_part = flag == "--reads" ? "" : flag.substr(8);
     } else if (flag == "--chunks") {
       chunks = true;
     } else if (flag == "--writes") {
@@ -668,7 +684,7 @@ int Main(int argc, char** argv) {
     return 2;
   }
   std::filesystem::create_directories(folder);
-  if (reads) CompareReads(folder, rows);
+  if (reads) CompareReads(folder, rows, name_part);
   if (chunks) CompareChunks(folder, rows);
   if (writes) CompareWrites(folder, rows);
   if (!reads && !chunks && !writes) MeasureStore(folder, rows, quick ? 3 : 5);

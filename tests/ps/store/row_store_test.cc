@@ -200,7 +200,7 @@ TEST_P(RowStoreTest, KeysThatDoNotAscendAreRefused) {
 // others read: a record is whole, never older than what was there when the read began.
 TEST_P(RowStoreTest, ReadsRunBesideWrites) {
   constexpr std::size_t kKeys = 400;
-  constexpr std::uint64_t kVersions = 40;
+  constexpr std::uint64_t kVersions = 24;
   const auto store = Open("db");
   std::vector<std::string> keys, odd;
   for (std::size_t i = 0; i < kKeys; ++i) {
