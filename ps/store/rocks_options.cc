@@ -72,7 +72,7 @@ rocksdb::Options MakeOptions(const RocksStoreOptions& wanted) {
   table.no_block_cache = true;
   options.compression = rocksdb::kNoCompression;  // float rows do not compress
   options.file_checksum_gen_factory = rocksdb::GetFileChecksumGenCrc32cFactory();
-  // paranoid_file_checks, which reads each file again, would cost a quarter of all the CPU time of
+  // paranoid_file_checks, which reads each file again, would add a quarter to the CPU time of
   // write-back. Every read compares the block's checksum anyway.
   options.memtable_protection_bytes_per_key = 8;
 

@@ -104,6 +104,7 @@ struct Variant {
   std::string name;
   std::size_t block_bytes = 4096;
   bool data_hash = false;
+  int restart = 16;  // rows between the keys of a block that are stored whole
   Filter filter = Filter::kBloom;
   bool partitioned = false;
   int cache_mib = 0;  // 0: no block cache
@@ -141,6 +142,7 @@ rocksdb::Options OptionsOf(const Variant& variant) {
   table.format_version = static_cast<std::uint32_t>(variant.format);
   table.checksum = rocksdb::kXXH3;
   table.block_size = variant.block_bytes;
+  table.block_restart_interval = variant.restart;
   if (variant.data_hash) {
     table.data_block_index_type = rocksdb::BlockBasedTableOptions::kDataBlockBinaryAndHash;
   }
@@ -376,6 +378,8 @@ void CompareReads(const std::string& folder, std::uint64_t rows, std::string_vie
       {.name = "16 KiB blocks", .block_bytes = 16384},
       {.name = "4 KiB, hash in the block", .data_hash = true},
       {.name = "1 KiB, hash in the block", .block_bytes = 1024, .data_hash = true},
+      {.name = "4 KiB, restart after 4 rows", .restart = 4},
+      {.name = "4 KiB, restart after 1 row", .restart = 1},
       {.name = "4 KiB, no filter", .filter = Filter::kNone},
       {.name = "4 KiB, ribbon filter", .filter = Filter::kRibbon},
       {.name = "4 KiB, block cache 64 MiB", .cache_mib = 64},
