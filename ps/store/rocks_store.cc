@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include <rocksdb/db.h>
 #include <rocksdb/sst_file_writer.h>
+#include <rocksdb/table_properties.h>
 #include <rocksdb/utilities/checkpoint.h>
 
 #include "common/base/mutex.h"
@@ -19,6 +22,8 @@ namespace {
 
 constexpr std::size_t kBatchBytes = 1u << 20;
 constexpr std::size_t kGetChunk = 256;
+constexpr int kMaxLevel0Files = 20;
+constexpr std::uint64_t kReaderBytes = 8192;  // of an open file, beside index and filter
 
 rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
@@ -57,7 +62,10 @@ class RocksStore : public RowStore {
     // Keys, blocks, filters and index beside the records: an eighth and a constant for each.
     RETURN_IF_ERROR(space_.Take(bytes + bytes / 8 + 32 * count));
     if (count >= wanted_.ingest_records || bytes >= wanted_.ingest_bytes) {
-      return Ingest(Handle(family), count, at);
+      // Ingestion is never held up. Where compactions lag, memtables make larger files of it.
+      if (bytes >= kIngestFileBytes || Level0Files(family) < kMaxLevel0Files) {
+        return Ingest(Handle(family), count, at);
+      }
     }
     std::string last;
     return WriteBatches(count, [&](std::size_t i, rocksdb::WriteBatch& batch) {
@@ -85,8 +93,7 @@ class RocksStore : public RowStore {
   Status Flush() override {
     RETURN_IF_ERROR(CheckWritable());
     const MutexLock lock(write_mu_);
-    RETURN_IF_ERROR(CheckMemtablesFit(folder_));
-    return Convert(WithResume([&] { return db_->Flush(rocksdb::FlushOptions(), handles_); }));
+    return FlushMemtables(folder_);
   }
 
   Status Get(Family family, std::string_view key, std::string* value) const override {
@@ -137,12 +144,15 @@ class RocksStore : public RowStore {
 
   Status Snapshot(const std::string& folder) override {
     const MutexLock lock(write_mu_);
-    RETURN_IF_ERROR(CheckMemtablesFit(FolderOf(folder)));
+    RETURN_IF_ERROR(FlushMemtables(FolderOf(folder)));
     rocksdb::Checkpoint* raw = nullptr;
     RETURN_IF_ERROR(Convert(rocksdb::Checkpoint::Create(db_.get(), &raw)));
     const std::unique_ptr<rocksdb::Checkpoint> checkpoint(raw);
-    RETURN_IF_ERROR(Convert(WithResume([&] { return checkpoint->CreateCheckpoint(folder); })),
-                    "snapshot to ", folder);
+    // A flush of its own would wait for compactions when there are many files in level 0.
+    constexpr std::uint64_t kNoFlush = std::numeric_limits<std::uint64_t>::max();
+    RETURN_IF_ERROR(
+        Convert(WithResume([&] { return checkpoint->CreateCheckpoint(folder, kNoFlush); })),
+        "snapshot to ", folder);
     ASSIGN_OR_RETURN(const auto names, ListFolder(folder, ListMode::kEntries));
     for (const std::string& name : names) RETURN_IF_ERROR(SyncFile(JoinPath(folder, name)));
     RETURN_IF_ERROR(SyncFolder(folder));
@@ -154,8 +164,16 @@ class RocksStore : public RowStore {
   }
 
   std::uint64_t MemoryBytes() const override {
-    return Sum(rocksdb::DB::Properties::kSizeAllMemTables) +
-           Sum(rocksdb::DB::Properties::kEstimateTableReadersMem);
+    // RocksDB's own estimate asks the allocator, which rounds large blocks up by as much as half.
+    std::uint64_t bytes = Sum(rocksdb::DB::Properties::kSizeAllMemTables);
+    for (rocksdb::ColumnFamilyHandle* const handle : handles_) {
+      rocksdb::TablePropertiesCollection tables;
+      if (!db_->GetPropertiesOfAllTables(handle, &tables).ok()) continue;
+      for (const auto& [path, table] : tables) {
+        bytes += table->index_size + table->filter_size + kReaderBytes;
+      }
+    }
+    return bytes;
   }
 
  private:
@@ -182,13 +200,29 @@ class RocksStore : public RowStore {
     std::uint64_t sum = 0;
     return db_->GetAggregatedIntProperty(property, &sum) ? sum : 0;
   }
+  int Level0Files(Family family) const {
+    std::string files;
+    constexpr auto kName = "rocksdb.num-files-at-level0";
+    return db_->GetProperty(Handle(family), kName, &files) ? std::atoi(files.c_str()) : 0;
+  }
   std::uint64_t MemtableFileBytes() const {
     return Sum(rocksdb::DB::Properties::kCurSizeAllMemTables) / 8 * 9;
   }
   // What RocksDB may yet write without further calls: memtables, and compactions that are due.
-  // These keep their inputs until they are done, and snapshots keep them for longer.
+  // These keep their inputs until they are done, and snapshots keep them for longer. Universal
+  // compaction may rewrite everything at once.
   std::uint64_t UnwrittenBytes() const {
-    return MemtableFileBytes() + Sum(rocksdb::DB::Properties::kEstimatePendingCompactionBytes);
+    return MemtableFileBytes() +
+           Sum(wanted_.compaction == CompactionStyle::kUniversal
+                   ? rocksdb::DB::Properties::kLiveSstFilesSize
+                   : rocksdb::DB::Properties::kEstimatePendingCompactionBytes);
+  }
+  // In order to make files on the file system of `folder`.
+  Status FlushMemtables(const std::string& folder) REQUIRES(write_mu_) {
+    RETURN_IF_ERROR(CheckMemtablesFit(folder));
+    rocksdb::FlushOptions flush;
+    flush.allow_write_stall = true;  // else it waits for compactions
+    return Convert(WithResume([&] { return db_->Flush(flush, handles_); }));
   }
   // The reserve is there to be used by this.
   Status CheckMemtablesFit(const std::string& folder) const {

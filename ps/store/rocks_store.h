@@ -1,18 +1,15 @@
 // RowStore over RocksDB: one database with the column families "rows" and "dense"; the
 // server's own records are in the default one.
 //
-// Options that matter, and why (numbers: 5 M rows of 64 B on the kind of machine this is built
-// for):
-//   - no write-ahead log: the snapshot is the truth, what was written since is in memory as well;
-//   - large sets of records are written as sorted files and ingested (2.8 M rows/s; sorted write
-//     batches 0.7 M, random ones 0.1 M), small ones by sorted write batches;
-//   - no compression (float rows do not compress); blocks with XXH3 checksums, Bloom filters of 10
-//     bits a key, no block cache (rows are resident above this layer);
-//   - files are read again after they are written, and carry a checksum in RocksDB's own manifest;
-//   - background jobs are bounded; RocksDB's messages go to our log, never to a file, so that a
-//     folder that is opened read-only is not written to.
-// Debian's RocksDB ends the process when an append meets a full disk. So free space is checked
-// before each write: what is to be written, and a reserve, must fit.
+// There is no write-ahead log: what was written since the last Flush is in memory above, or in a
+// log above. Large sets of records are written as sorted files and ingested, small ones go through
+// memtables. docs/storage.md has the measured choices, rocks_options.cc their reasons.
+//
+// Disk space: Debian's RocksDB is built with assertions, and one of them ends the process when a
+// file is written to after an append failed, as background jobs do on a full disk. So writes are
+// refused with ResourceExhausted before that: what is to be written must fit, and beside it the
+// reserve, the memtables and what compactions still have to rewrite. They work again by
+// themselves when there is space. Background jobs that failed are resumed.
 #pragma once
 
 #include <memory>
@@ -21,18 +18,22 @@
 
 namespace cairn::ps {
 
-enum class CompactionStyle { kLevel, kUniversal };
+enum class CompactionStyle {
+  kLevel,
+  kUniversal,  // two thirds of the CPU time of write-back, but needs as much free space as it holds
+};
 
 struct RocksStoreOptions {
   bool read_only = false;
   int background_jobs = 2;
   CompactionStyle compaction = CompactionStyle::kLevel;
-  // Free space that a write must leave, for flushes and compactions of what is there already.
+  // Free space that a write must leave, beside what flushes and compactions will need: for what
+  // other programs write meanwhile.
   std::uint64_t reserve_bytes = 256u << 20;
   // Records that are held in memory before they are written to a file.
   std::uint64_t memtable_bytes = 32u << 20;
   // Sets of at least this many records or bytes are ingested as files.
-  std::size_t ingest_records = 50'000;
+  std::size_t ingest_records = 10'000;
   std::uint64_t ingest_bytes = 16u << 20;
 };
 
