@@ -132,7 +132,7 @@ class Loader {
   const SlotRange slots_;
   const bool dirty_;
   const std::function<Status()>& loaded_;
-  Status status_;  // of loaded_
+  Status status_;                // of loaded_
   std::vector<Waiting> tables_;  // by the checkpoint's numbers
   KeyGroups groups_;
   LoadCounts counts_;

@@ -129,8 +129,7 @@ class PsCoreImpl : public PsCore {
   Status RecoverState() REQUIRES(state_lock_);
   Status LoadDenseChunk(const StoreRecord& stored) REQUIRES(state_lock_);
   Status ReplayLog(std::uint64_t from) REQUIRES(state_lock_);
-  Status ReplayPush(std::uint64_t step, std::span<const std::byte> payload)
-      REQUIRES(state_lock_);
+  Status ReplayPush(std::uint64_t step, std::span<const std::byte> payload) REQUIRES(state_lock_);
   // Rows must never be missing from memory: every push changes all of them.
   Status LoadTablesThatStepWhole() REQUIRES(state_lock_);
   // For rows that come in bulk, while nothing else runs.
@@ -166,7 +165,8 @@ class PsCoreImpl : public PsCore {
   std::unique_ptr<RowStore> store_ GUARDED_BY(state_lock_);  // null before Restore
   std::vector<std::unique_ptr<StoreRows>> store_rows_ GUARDED_BY(state_lock_);  // by table
   std::unique_ptr<PushLog> log_ GUARDED_BY(state_lock_);  // null with durability NONE
-  Status broken_ GUARDED_BY(state_lock_);  // memory and log may differ: only Restore or Recover help
+  Status broken_
+      GUARDED_BY(state_lock_);  // memory and log may differ: only Restore or Recover help
   ShardFileLister files_ GUARDED_BY(state_lock_);
   std::uint64_t generation_ GUARDED_BY(state_lock_) = 0;    // of the state: Restore, Recover
   std::uint64_t flushed_step_ GUARDED_BY(state_lock_) = 0;  // see ServerState.step
@@ -175,7 +175,7 @@ class PsCoreImpl : public PsCore {
   PushLedger ledger_;
   GroupPool group_pool_;
   std::vector<std::unique_ptr<OrderGate>> gates_;  // by table; the last one is of the dense chunks
-  std::atomic<std::uint64_t> step_{0};  // pushes applied, over all lives of the model
+  std::atomic<std::uint64_t> step_{0};             // pushes applied, over all lives of the model
   std::atomic<std::uint64_t> pulls_{0}, pushes_{0}, refused_{0}, duplicates_{0};
   std::atomic<std::uint64_t> waits_for_room_{0}, log_cuts_{0};
 

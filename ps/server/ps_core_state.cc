@@ -5,10 +5,10 @@
 
 #include <glog/logging.h>
 
+#include "proto/ps_service.pb.h"
 #include "ps/checkpoint/flush.h"
 #include "ps/checkpoint/manifest.h"
 #include "ps/log/push_record.h"
-#include "proto/ps_service.pb.h"
 #include "ps/server/ps_core_impl.h"
 
 namespace cairn::ps {
@@ -111,11 +111,10 @@ Status PsCoreImpl::LoadCheckpoint(const std::string& checkpoint,
       return OkStatus();
     }
   }
-  ASSIGN_OR_RETURN(
-      const LoadCounts counts,
-      LoadShards(checkpoint, manifest, plan, model_.tables, *model_.dense, slots_,
-                 /*dirty=*/!plan.identical.has_value(),
-                 [this]() NO_THREAD_SAFETY_ANALYSIS { return SpillIfFull(); }));
+  ASSIGN_OR_RETURN(const LoadCounts counts,
+                   LoadShards(checkpoint, manifest, plan, model_.tables, *model_.dense, slots_,
+                              /*dirty=*/!plan.identical.has_value(),
+                              [this]() NO_THREAD_SAFETY_ANALYSIS { return SpillIfFull(); }));
   step_ = counts.last_step;
   reply->set_rows(counts.rows);
   return OkStatus();
@@ -229,11 +228,12 @@ Status PsCoreImpl::RecoverState() {
 
 Status PsCoreImpl::ReplayLog(std::uint64_t from) {
   std::uint64_t records = 0;
-  RETURN_IF_ERROR(log_->Replay(from, [&](std::uint64_t lsn, std::span<const std::byte> payload)
-                                         NO_THREAD_SAFETY_ANALYSIS -> Status {
-                                           ++records;
-                                           return ReplayPush(lsn, payload);
-                                         }));
+  RETURN_IF_ERROR(log_->Replay(from,
+                               [&](std::uint64_t lsn, std::span<const std::byte> payload)
+                                   NO_THREAD_SAFETY_ANALYSIS -> Status {
+                                     ++records;
+                                     return ReplayPush(lsn, payload);
+                                   }));
   if (records > 0) LOG(INFO) << "server " << options_.ps << " replayed " << records << " pushes";
   return OkStatus();
 }
@@ -243,12 +243,11 @@ Status PsCoreImpl::ReplayPush(std::uint64_t step, std::span<const std::byte> pay
   std::vector<KeyGroups> groups(push.tables.size());
   for (std::size_t i = 0; i < push.tables.size(); ++i) {
     const RowsUpdate& update = push.tables[i];
-    RETURN_IF_ERROR(GroupKeys(update.table, update.keys, &groups[i]), "push ", step,
-                    " of the log");
+    RETURN_IF_ERROR(GroupKeys(update.table, update.keys, &groups[i]), "push ", step, " of the log");
     EmbeddingTable& table = *model_.tables[update.table];
     if (table.layout().dim() != push.dims[i]) {
-      return absl::DataLossError(StrCat("push ", step, " of the log has rows of dim ",
-                                        push.dims[i], " for table ", table.name()));
+      return absl::DataLossError(StrCat("push ", step, " of the log has rows of dim ", push.dims[i],
+                                        " for table ", table.name()));
     }
     RETURN_IF_ERROR(table.MakeResident(groups[i]));
   }
@@ -323,9 +322,9 @@ Status PsCoreImpl::CheckState(const proto::ServerState& state) const {
                stored.state_floats() == table->layout().state_floats();
       });
   if (same_slots && same_tables) return OkStatus();
-  return absl::FailedPreconditionError(
-      StrCat(options_.folder, " holds the state of a server of another job: other ",
-             same_slots ? "tables" : "slots"));
+  return absl::FailedPreconditionError(StrCat(options_.folder,
+                                              " holds the state of a server of another job: other ",
+                                              same_slots ? "tables" : "slots"));
 }
 
 Status PsCoreImpl::WriteState() {
@@ -354,8 +353,10 @@ Status PsCoreImpl::WriteState() {
   const Status read = store_->Get(Family::kMeta, kStateKey, &stored);
   if (!read.ok() && read.code() != absl::StatusCode::kNotFound) return read;
   if (read.ok() && stored == bytes) return OkStatus();
-  RETURN_IF_ERROR(store_->PutSorted(Family::kMeta, 1, kStateKey.size() + bytes.size(),
-                                    [&](std::size_t) { return StoreRecord{kStateKey, bytes}; }));
+  RETURN_IF_ERROR(
+      store_->PutSorted(Family::kMeta, 1, kStateKey.size() + bytes.size(), [&](std::size_t) {
+        return StoreRecord{kStateKey, bytes};
+      }));
   return store_->Flush();
 }
 

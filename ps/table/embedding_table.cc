@@ -138,8 +138,7 @@ void EmbeddingTable::FillAbsent(std::span<const IndexedKey> keys, AbsentValue ab
   }
 }
 
-void EmbeddingTable::PushRows(const KeyGroups& keys, const float* gradients,
-                              const PushStep& step) {
+void EmbeddingTable::PushRows(const KeyGroups& keys, const float* gradients, const PushStep& step) {
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     const auto group = keys.Group(s);
     if (updates_all_rows_ || !group.empty()) {
@@ -179,8 +178,7 @@ void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group
   if (updates_all_rows_) StepOtherRows(stripe, step);
 }
 
-void EmbeddingTable::StepOtherRows(Stripe& stripe,
-                                   const PushStep& step) NO_THREAD_SAFETY_ANALYSIS {
+void EmbeddingTable::StepOtherRows(Stripe& stripe, const PushStep& step) NO_THREAD_SAFETY_ANALYSIS {
   stripe.index.MarkAllDirty();
   stripe.index.ForEach([&](std::uint64_t, std::uint32_t index, bool) {
     std::byte* const rest = memory_.Rest(index);

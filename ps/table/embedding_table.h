@@ -55,8 +55,8 @@ struct TableCounts {
   std::uint64_t spilled_rows = 0;  // that left memory for the store
 };
 
-// Thread-safety: Pull, MakeResident, Push, WriteBack, SampleColdness and Counts may run at once; the
-// others exclude everything else (the caller sees to it). A row is never read half-updated.
+// Thread-safety: Pull, MakeResident, Push, WriteBack, SampleColdness and Counts may run at once;
+// the others exclude everything else (the caller sees to it). A row is never read half-updated.
 class EmbeddingTable {
  public:
   // InvalidArgument for bad hyper-parameters, naming table and field.

@@ -70,16 +70,19 @@ Status EmbeddingTable::Fetch(std::span<const IndexedKey> keys, std::vector<std::
   std::vector<std::uint32_t> index;  // in the order of the store
   std::vector<std::byte> read;
   Status damaged;
-  RETURN_IF_ERROR(store_->Fetch(wanted, [&](std::size_t i, std::string_view record) {
-    if (record.size() != size) {
-      damaged = absl::DataLossError(StrCat("table ", name_, ": the record of key ", wanted[i],
-                                           " has ", record.size(), " bytes, not ", size));
-      return;
-    }
-    index.push_back(static_cast<std::uint32_t>(i));
-    const auto* const bytes = reinterpret_cast<const std::byte*>(record.data());
-    read.insert(read.end(), bytes, bytes + size);
-  }),
+  RETURN_IF_ERROR(store_->Fetch(wanted,
+                                [&](std::size_t i, std::string_view record) {
+                                  if (record.size() != size) {
+                                    damaged = absl::DataLossError(
+                                        StrCat("table ", name_, ": the record of key ", wanted[i],
+                                               " has ", record.size(), " bytes, not ", size));
+                                    return;
+                                  }
+                                  index.push_back(static_cast<std::uint32_t>(i));
+                                  const auto* const bytes =
+                                      reinterpret_cast<const std::byte*>(record.data());
+                                  read.insert(read.end(), bytes, bytes + size);
+                                }),
                   "table ", name_);
   RETURN_IF_ERROR(damaged);
   fetched_rows_.fetch_add(index.size(), std::memory_order_relaxed);
@@ -157,9 +160,9 @@ std::uint64_t EmbeddingTable::WriteBack(std::uint32_t stripe_number, const Spill
     }
     if (!entry.dirty) return false;
     const std::uint64_t mixed = MixedKey(entry.key);
-    CopyRecord(entry.row,
-               batch->Add({static_cast<std::uint16_t>(slots.SlotOfMixed(mixed)), table, entry.key},
-                          size));
+    CopyRecord(
+        entry.row,
+        batch->Add({static_cast<std::uint16_t>(slots.SlotOfMixed(mixed)), table, entry.key}, size));
     entry.dirty = false;
     return false;
   });

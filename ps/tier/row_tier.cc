@@ -45,8 +45,9 @@ std::int64_t RowTier::MemoryOf(TableSpan tables) {
 }
 
 bool RowTier::NeedsRoom(TableSpan tables) const {
-  return is_bounded() && static_cast<double>(MemoryOf(tables)) >
-                             kHighMark * static_cast<double>(limit_.load(std::memory_order_relaxed));
+  return is_bounded() &&
+         static_cast<double>(MemoryOf(tables)) >
+             kHighMark * static_cast<double>(limit_.load(std::memory_order_relaxed));
 }
 
 bool RowTier::IsFull(TableSpan tables) const {
@@ -56,7 +57,8 @@ bool RowTier::IsFull(TableSpan tables) const {
 void RowTier::MeasureStore(const RowStore& store) {
   const auto whole = static_cast<std::int64_t>(memory_bytes_);
   const auto rest = whole - static_cast<std::int64_t>(store.MemoryBytes());
-  limit_ = std::max(rest, static_cast<std::int64_t>(kLeastShareOfRows * static_cast<double>(whole)));
+  limit_ =
+      std::max(rest, static_cast<std::int64_t>(kLeastShareOfRows * static_cast<double>(whole)));
 }
 
 SpillRule RowTier::MakeRule(TableSpan tables, std::uint64_t now) {
@@ -68,7 +70,8 @@ SpillRule RowTier::MakeRule(TableSpan tables, std::uint64_t now) {
     if (count > 0) table->SampleColdness(count, now, round_, &sample);
   }
   if (sample.empty()) return {now, 0};
-  const auto at = static_cast<std::ptrdiff_t>((1 - kColdShare) * static_cast<double>(sample.size()));
+  const auto at =
+      static_cast<std::ptrdiff_t>((1 - kColdShare) * static_cast<double>(sample.size()));
   std::ranges::nth_element(sample, sample.begin() + at);
   return {now, sample[static_cast<std::size_t>(at)]};
 }
@@ -80,9 +83,8 @@ Status RowTier::WriteBack(TableSpan tables, const SlotRange& slots, RowStore& st
   MeasureStore(store);
   rule_ = MakeRule(tables, now);
   const std::int64_t wanted =
-      MemoryOf(tables) -
-      static_cast<std::int64_t>(kLowMark *
-                                static_cast<double>(limit_.load(std::memory_order_relaxed)));
+      MemoryOf(tables) - static_cast<std::int64_t>(kLowMark * static_cast<double>(limit_.load(
+                                                                  std::memory_order_relaxed)));
   std::int64_t freed = 0;
   RowBatch batch;
   const std::size_t all_stops = tables.size() * kStripes;

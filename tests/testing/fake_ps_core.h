@@ -169,6 +169,9 @@ class FakePsCore final : public ps::PsCore {
     reply->set_rows(0);
     return OkStatus();
   }
+  Status Recover(proto::RestoreReply*) override {
+    return absl::FailedPreconditionError("this server keeps nothing");
+  }
   void Stats(proto::PsStatsReply* reply) const override {
     std::unique_lock lock(mu_);
     reply->set_ps(ps_);

@@ -283,7 +283,7 @@ TEST(EmbeddingTable, MemoryIsAccountedForAndSmallForSmallTables) {
   table->Push(GroupsOf(keys), std::vector<float>(160'000).data(), 1, 1);
   const TableCounts counts = table->Counts();
   EXPECT_GE(counts.bytes, keys.size() * 144);
-  EXPECT_LT(counts.bytes, keys.size() * (192 + 40));
+  EXPECT_LT(counts.bytes, keys.size() * (144 + 24));
 }
 
 // All floats of a row are equal after every push, so a row that is read half-updated shows.
