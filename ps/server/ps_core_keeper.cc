@@ -138,7 +138,7 @@ Status PsCoreImpl::WriteDirtyRows(std::uint64_t generation) {
       // Let go of the lock after each batch: a snapshot need not wait for all of them.
       ReadLock lock(state_lock_);
       if (generation != generation_) return OkStatus();
-      while (stripe < kStripes && batch.size() < RowTier::kBatchRows) {
+      while (stripe < kStripes && !RowTier::IsFullBatch(batch)) {
         model_.tables[t]->WriteBack(stripe++, nullptr, static_cast<std::uint16_t>(t), slots_,
                                     &batch);
       }

@@ -156,6 +156,11 @@ class EmbeddingTable {
                const std::byte* records);
   // Keeps memory_bytes_ true; to be called with what it returned before the stripe changed.
   std::int64_t MeasureStripe(const Stripe& stripe) const;
+  auto PrefetchMetadata() const {
+    return [this](std::uint32_t row) {
+      __builtin_prefetch(memory_.Rest(row) + layout_.RestBytes() - sizeof(RowMetadata));
+    };
+  }
   bool IsCold(std::uint32_t row, const SpillRule& rule) const {
     return Coldness(layout_.MetadataOfRest(memory_.Rest(row)), rule.now) >= rule.threshold;
   }
