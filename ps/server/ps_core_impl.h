@@ -142,6 +142,8 @@ class PsCoreImpl : public PsCore {
   // ---- keeper
   void KeeperLoop();
   void WakeKeeper() EXCLUDES(keeper_mu_);
+  // Tells those who wait that there may be room now.
+  void TellRound() EXCLUDES(keeper_mu_);
   // Waits, without locks, until rows may come to memory.
   Status WaitForRoom() EXCLUDES(state_lock_, keeper_mu_);
   bool IsFull() const EXCLUDES(state_lock_);
@@ -182,11 +184,13 @@ class PsCoreImpl : public PsCore {
   std::thread counting_;
   std::atomic<bool> stop_counting_{false};
 
-  mutable Mutex keeper_mu_;
+  mutable Mutex keeper_mu_;  // state_lock_ may be held when it is taken, never the other way
   CondVar keeper_wake_;
   CondVar room_made_;
   bool keeper_wanted_ GUARDED_BY(keeper_mu_) = false;
   bool keeper_stops_ GUARDED_BY(keeper_mu_) = false;
+  std::uint64_t keeper_rounds_ GUARDED_BY(keeper_mu_) = 0;  // after which there may be room
+  std::uint64_t keeper_failures_ GUARDED_BY(keeper_mu_) = 0;
   Status keeper_status_ GUARDED_BY(keeper_mu_);  // of its last round
   std::thread keeper_;                           // last: it uses everything above
 };

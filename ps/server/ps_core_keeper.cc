@@ -1,5 +1,6 @@
 // The background thread of PsCore: makes room in memory and cuts the log.
 #include <chrono>
+#include <utility>
 
 #include <glog/logging.h>
 
@@ -11,9 +12,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{100};
 constexpr std::chrono::milliseconds kWaitStep{1000};
-constexpr int kWaitSteps = 60;         // then a request that waits for room is refused
-constexpr int kSayAfterSteps = 5;      // seconds until a wait is told in the log
-constexpr int kRoundsWithoutGain = 8;  // then the limit cannot be kept
+constexpr std::chrono::seconds kLongestWait{60};  // then a request that waits for room is refused
+constexpr std::chrono::seconds kSayAfter{5};      // until a wait is told in the log
+constexpr int kRoundsWithoutGain = 8;             // then the limit cannot be kept
 
 }  // namespace
 
@@ -50,10 +51,19 @@ void PsCoreImpl::KeeperLoop() {
       } else if (status.ok() && !keeper_status_.ok()) {
         LOG(WARNING) << "server " << options_.ps << ": goes on";
       }
+      if (!status.ok()) ++keeper_failures_;
       keeper_status_ = status;
     }
-    room_made_.NotifyAll();
+    TellRound();
   }
+}
+
+void PsCoreImpl::TellRound() {
+  {
+    MutexLock lock(keeper_mu_);
+    ++keeper_rounds_;
+  }
+  room_made_.NotifyAll();
 }
 
 bool PsCoreImpl::IsFull() const {
@@ -62,26 +72,42 @@ bool PsCoreImpl::IsFull() const {
   return store_ != nullptr && tier_.IsFull(model_.tables);
 }
 
+// Locks: whoever holds state_lock_ may ask for keeper_mu_ (WakeKeeper), so it is never asked for
+// the other way round. A round that ends between the look at the memory and the wait shows in the
+// count.
 Status PsCoreImpl::WaitForRoom() {
   if (!IsFull()) return OkStatus();
   waits_for_room_.fetch_add(1, std::memory_order_relaxed);
-  for (int step = 0; step < kWaitSteps; ++step) {
-    WakeKeeper();
+  const auto began = std::chrono::steady_clock::now();
+  bool told = false;
+  for (auto waited = kWaitStep.zero(); waited < kLongestWait;) {
+    std::uint64_t rounds = 0, failures = 0;
     {
       MutexLock lock(keeper_mu_);
-      (void)room_made_.WaitFor(keeper_mu_, kWaitStep, [this]() NO_THREAD_SAFETY_ANALYSIS {
-        return !keeper_status_.ok() || !IsFull();
-      });
-      if (!keeper_status_.ok()) return keeper_status_;
+      rounds = keeper_rounds_;
+      failures = keeper_failures_;
     }
     if (!IsFull()) return OkStatus();
-    if (step == kSayAfterSteps) {
+    WakeKeeper();
+    Status failed;
+    {
+      MutexLock lock(keeper_mu_);
+      (void)room_made_.WaitFor(keeper_mu_, kWaitStep, [this, rounds]() NO_THREAD_SAFETY_ANALYSIS {
+        return keeper_rounds_ != rounds;
+      });
+      if (keeper_failures_ != failures) failed = keeper_status_;
+    }
+    if (!IsFull()) return OkStatus();
+    RETURN_IF_ERROR(failed);
+    waited = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - began);
+    if (waited > kSayAfter && !std::exchange(told, true)) {
       LOG(WARNING) << "server " << options_.ps << ": a request waits until rows have left memory";
     }
   }
-  return absl::ResourceExhaustedError(
-      StrCat("server ", options_.ps, ": no room for rows in memory after ",
-             kWaitStep.count() * kWaitSteps / 1000, " s (server.memory_mib)"));
+  return absl::ResourceExhaustedError(StrCat("server ", options_.ps,
+                                             ": no room for rows in memory after ",
+                                             kLongestWait.count(), " s (server.memory_mib)"));
 }
 
 Status PsCoreImpl::MakeRoom() {
@@ -99,7 +125,7 @@ Status PsCoreImpl::MakeRoom() {
       if (generation != generation_) return OkStatus();
       idle = tier_.Drop(model_.tables) > 0 ? 0 : idle + 1;
     }
-    room_made_.NotifyAll();
+    TellRound();
   }
   return OkStatus();
 }

@@ -197,6 +197,7 @@ std::uint64_t EmbeddingTable::Drop(std::uint32_t stripe_number, const SpillRule&
         return true;
       },
       PrefetchMetadata());
+  stripe.index.Shrink();
   cold_rows_.fetch_add(dropped, std::memory_order_relaxed);
   spilled_rows_.fetch_add(static_cast<std::uint64_t>(dropped), std::memory_order_relaxed);
   const std::int64_t freed = before - MeasureStripe(stripe);

@@ -22,6 +22,8 @@ using Bucket = KeyIndex::Bucket;
 // a key. Fuller, more keys live behind two full buckets: at 9/10 look-ups take twice as long.
 constexpr std::size_t kLoadNumerator = 22, kLoadDenominator = 25;
 constexpr std::size_t kSmallIndex = 4096;  // keys; below, it grows by half
+// Below this one it shrinks, to well between the two.
+constexpr std::size_t kSparseNumerator = 2, kSparseDenominator = 5;
 
 constexpr unsigned kAllPlaces = (1u << KeyIndex::kBucketKeys) - 1;
 
@@ -167,7 +169,15 @@ void KeyIndex::Reserve(std::size_t more) {
   const std::size_t places = bucket_count_ * kBucketKeys;
   // Crowding at a low load comes from keys with equal hashes, which more room does not part.
   if (wanted * kLoadDenominator > places * kLoadNumerator || (crowded_ && wanted * 2 > places)) {
-    Grow(std::max(wanted, size_ + size_ / (size_ < kSmallIndex ? 2 : 16)));
+    Rebuild(std::max(wanted, size_ + size_ / (size_ < kSmallIndex ? 2 : 16)));
+  }
+}
+
+void KeyIndex::Shrink() {
+  if (size_ == 0) {
+    *this = KeyIndex(pool_);
+  } else if (size_ * kSparseDenominator < bucket_count_ * kBucketKeys * kSparseNumerator) {
+    Rebuild(size_ + size_ / 4);
   }
 }
 
@@ -211,20 +221,20 @@ void KeyIndex::RemoveAt(std::size_t b, std::size_t i) {
   --size_;
 }
 
-void KeyIndex::Grow(std::size_t keys) {
-  KeyIndex larger(pool_);
+void KeyIndex::Rebuild(std::size_t keys) {
+  KeyIndex rebuilt(pool_);
   const std::size_t buckets_wanted = keys * kLoadDenominator / (kLoadNumerator * kBucketKeys) + 1;
-  larger.memory_ = pool_->Allocate(buckets_wanted * sizeof(Bucket));
-  larger.bucket_count_ = larger.memory_.bytes() / sizeof(Bucket);
-  CHECK_LE(larger.bucket_count_, std::numeric_limits<std::uint32_t>::max());
+  rebuilt.memory_ = pool_->Allocate(buckets_wanted * sizeof(Bucket));
+  rebuilt.bucket_count_ = rebuilt.memory_.bytes() / sizeof(Bucket);
+  CHECK_LE(rebuilt.bucket_count_, std::numeric_limits<std::uint32_t>::max());
   for (std::size_t b = 0; b < bucket_count_; ++b) {
     const Bucket& bucket = buckets()[b];
     for (std::size_t i = 0; i < bucket.count; ++i) {
-      larger.Place(bucket.keys[i], static_cast<std::uint32_t>(MixedKey(bucket.keys[i])),
-                   bucket.rows[i], (bucket.dirty >> i & 1) != 0, (bucket.recent >> i & 1) != 0);
+      rebuilt.Place(bucket.keys[i], static_cast<std::uint32_t>(MixedKey(bucket.keys[i])),
+                    bucket.rows[i], (bucket.dirty >> i & 1) != 0, (bucket.recent >> i & 1) != 0);
     }
   }
-  *this = std::move(larger);
+  *this = std::move(rebuilt);
 }
 
 void KeyIndex::MarkAllClean() {

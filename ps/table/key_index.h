@@ -41,6 +41,8 @@ class KeyIndex {
   void Insert(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty);
   // Makes room for `more` insertions without growth in between.
   void Reserve(std::size_t more);
+  // Gives memory back after many removals: all of it when no key is left.
+  void Shrink();
 
   std::size_t size() const { return size_; }
   std::size_t bytes() const { return memory_.bytes(); }
@@ -144,7 +146,8 @@ class KeyIndex {
   }
   void Place(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty, bool recent);
   void RemoveAt(std::size_t b, std::size_t i);
-  void Grow(std::size_t keys);
+  // Moves everything to memory for so many keys.
+  void Rebuild(std::size_t keys);
 
   BlockPool* pool_;
   BlockPool::Block memory_;
