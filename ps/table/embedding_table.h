@@ -41,6 +41,8 @@ class TableConfig;
 
 namespace cairn::ps {
 
+class Admission;
+
 // What an absent row reads as: its initial value, or zeros.
 enum class AbsentValue { kInitial, kZero };
 
@@ -55,8 +57,9 @@ struct TableCounts {
   std::uint64_t spilled_rows = 0;  // that left memory for the store
 };
 
-// Thread-safety: Pull, MakeResident, Push, WriteBack, SampleColdness and Counts may run at once;
-// the others exclude everything else (the caller sees to it). A row is never read half-updated.
+// Thread-safety: Pull, MakeResident, FindRefused, SaveAdmission, Push, WriteBack, SampleColdness
+// and Counts may run at once; the others exclude everything else (the caller sees to it). A row is
+// never read half-updated.
 class EmbeddingTable {
  public:
   // InvalidArgument for bad hyper-parameters, naming table and field.
@@ -79,6 +82,15 @@ class EmbeddingTable {
   // Brings the rows of `keys` that lie in the store to memory, where they stay until Drop. To be
   // called before Push. Errors: of the store.
   Status MakeResident(const KeyGroups& keys);
+
+  // Asks `admission` about the keys that have no row in memory, in push number `push`. Sets
+  // (*refused)[position] of those it refuses; `refused` comes empty, and stays so when there are
+  // none. Returns their number. To be called between MakeResident and Push.
+  std::size_t FindRefused(const KeyGroups& keys, std::uint64_t push, Admission* admission,
+                          std::vector<bool>* refused);
+  // Admission::SaveStripe under the stripe's lock.
+  void SaveAdmission(std::uint32_t stripe, const Admission& admission, std::uint64_t push,
+                     std::string* out) const;
 
   // Applies the optimizer to each row with gradients[position * dim ...], making absent rows first.
   // Keys are different from each other and gradients finite. `step`, from 1 and another one for
@@ -147,6 +159,8 @@ class EmbeddingTable {
                         float* values, std::vector<IndexedKey>* misses);
   Status PullCold(std::span<const IndexedKey> misses, AbsentValue absent, float* values);
   void FillAbsent(std::span<const IndexedKey> keys, AbsentValue absent, float* values) const;
+  // Takes the keys that have a row off the list. The stripe's lock is held.
+  void KeepAbsent(const Stripe& stripe, std::vector<IndexedKey>* keys) const;
   // Reads the records of those keys that have one: indices in `keys`, ascending, and the records
   // one behind the other.
   Status Fetch(std::span<const IndexedKey> keys, std::vector<std::uint32_t>* found,
