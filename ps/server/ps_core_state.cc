@@ -325,7 +325,8 @@ Status PsCoreImpl::CheckState(const proto::ServerState& state) const {
       state.table(), model_.tables, [](const proto::TableEntry& stored, const auto& table) {
         return stored.name() == table->name() && stored.dim() == table->layout().dim() &&
                stored.optimizer() == table->optimizer().name() &&
-               stored.state_floats() == table->layout().state_floats();
+               stored.state_floats() == table->layout().state_floats() &&
+               StorageOf(stored) == table->layout().storage();
       });
   if (same_slots && same_tables) return OkStatus();
   return absl::FailedPreconditionError(StrCat(options_.folder,
@@ -345,6 +346,7 @@ Status PsCoreImpl::WriteState() {
     entry->set_dim(static_cast<std::uint32_t>(table->layout().dim()));
     entry->set_optimizer(std::string(table->optimizer().name()));
     entry->set_state_floats(static_cast<std::uint32_t>(table->layout().state_floats()));
+    SetStorage(table->layout().storage(), entry);
   }
   for (const proto::DenseTensorEntry& entry : model_.dense->Describe()) *state.add_dense() = entry;
   if (durability_.logged) {

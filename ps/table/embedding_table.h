@@ -12,6 +12,12 @@
 // absent. Rows leave in two steps (spill.h): WriteBack copies what is dirty while pushes go on, and
 // Drop, which excludes everything else, forgets what is clean. So a row that is not in memory is
 // always as the store has it.
+//
+// Values may be kept as 16-bit numbers. Then pulls decode them, and a push decodes a value, takes
+// the optimizer's step in float32 and encodes the result, with random bits of the key and the
+// push's number: replaying a push gives the same bits. A key without a row reads as its float32
+// initial value, and its first step starts from that, so that no gradient is taken at another value
+// than the one it is applied to.
 #pragma once
 
 #include <array>
@@ -19,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,6 +41,7 @@
 #include "ps/table/row_memory.h"
 #include "ps/table/spill.h"
 #include "ps/table/stripe_lock.h"
+#include "ps/table/value_codec.h"
 
 namespace cairn::proto {
 class TableConfig;
@@ -150,11 +158,15 @@ class EmbeddingTable {
  private:
   struct Stripe;
   struct Fresh;
+  struct InitialValues;
 
-  EmbeddingTable(const proto::TableConfig& config, std::unique_ptr<RowOptimizer> optimizer,
+  EmbeddingTable(const proto::TableConfig& config, std::uint64_t seed,
+                 std::unique_ptr<RowOptimizer> optimizer,
                  std::unique_ptr<RowInitializer> initializer);
   // Absent keys are appended to `misses` where that is given, and filled otherwise. Returns their
   // number.
+  // kCoded here and below: values are 16-bit.
+  template <bool kCoded>
   std::size_t PullGroup(Stripe& stripe, std::span<const IndexedKey> group, AbsentValue absent,
                         float* values, std::vector<IndexedKey>* misses);
   Status PullCold(std::span<const IndexedKey> misses, AbsentValue absent, float* values);
@@ -179,19 +191,31 @@ class EmbeddingTable {
     bool is_replay;
   };
   void PushRows(const KeyGroups& keys, const float* gradients, const PushStep& step);
+  template <bool kCoded>
   void PushGroup(Stripe& stripe, std::span<const IndexedKey> group, const float* gradients,
                  const PushStep& step);
   // Steps all rows of the stripe that the push did not name. Its lock is held.
+  template <bool kCoded>
   void StepOtherRows(Stripe& stripe, const PushStep& step);
-  void MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys, std::uint32_t* rows);
+  // Starts from `initial` where that is not null.
+  template <bool kCoded>
+  void StepRow(std::uint64_t key, std::uint32_t row, const float* initial, const float* gradient,
+               const PushStep& step, std::uint32_t version);
+  template <bool kCoded>
+  void MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys, std::uint32_t* rows,
+                      InitialValues* initial);
   void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
                  bool dirty);
   void SetRecord(std::uint32_t row, const std::byte* record);
+  std::uint16_t* CodesOf(std::uint32_t row) const {
+    return reinterpret_cast<std::uint16_t*>(memory_.Value(row));
+  }
   float* ValueOf(std::uint32_t row) const { return reinterpret_cast<float*>(memory_.Value(row)); }
   std::uint32_t NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash, bool dirty);
 
   const std::string name_;
   const RowLayout layout_;
+  const std::optional<ValueCodec> codec_;  // of 16-bit values
   const float l2_;
   const bool updates_all_rows_;
   const std::vector<float> no_gradient_;  // [dim] zeros
