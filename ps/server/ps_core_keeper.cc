@@ -144,6 +144,10 @@ Status PsCoreImpl::CutLog() {
     step = step_;
   }
   RETURN_IF_ERROR(WriteDirtyRows(generation), "cutting the log");
+  {
+    ReadLock lock(state_lock_);
+    if (generation == generation_) RETURN_IF_ERROR(SaveAdmissions(), "cutting the log");
+  }
   WriteLock lock(state_lock_);
   if (generation != generation_ || log_ == nullptr) return OkStatus();
   RETURN_IF_ERROR(FlushDense(*model_.dense, *store_), "cutting the log");

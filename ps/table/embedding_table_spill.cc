@@ -28,8 +28,13 @@ Status EmbeddingTable::PullCold(std::span<const IndexedKey> misses, AbsentValue 
       nowhere.push_back(misses[i]);
       continue;
     }
-    std::memcpy(values + std::size_t{misses[i].position} * dim,
-                records.data() + next++ * layout_.RecordBytes(), layout_.ValueBytes());
+    const std::byte* const record = records.data() + next++ * layout_.RecordBytes();
+    float* const out = values + std::size_t{misses[i].position} * dim;
+    if (codec_.has_value()) {
+      codec_->Decode(reinterpret_cast<const std::uint16_t*>(record), dim, out);
+    } else {
+      std::memcpy(out, record, layout_.ValueBytes());
+    }
   }
   FillAbsent(nowhere, absent, values);
   pulled_absent_.fetch_add(nowhere.size(), std::memory_order_relaxed);
