@@ -37,6 +37,7 @@
 #include "common/math/hash.h"
 #include "common/math/rng.h"
 #include "ps/store/rocks_store.h"
+#include "tests/bench/ps/zipf.h"
 
 namespace cairn::ps {
 namespace {
@@ -428,31 +429,9 @@ void CompareChunks(const std::string& folder, std::uint64_t rows) {
 
 // ---------------------------------------------------------------------------------- write-back
 
-// Ranks 0 .. n-1 with probability proportional to (rank + 1)^-s, s != 1: by inversion of the
-// integral that bounds the sum, with rejection (Hoermann, Derflinger 1996).
-class Zipf {
- public:
-  Zipf(double s, std::uint64_t n) : s_(s), n_(static_cast<double>(n)) {
-    low_ = Integral(1.5) - 1;
-    high_ = Integral(n_ + 0.5);
-  }
-  std::uint64_t Next(Rng& rng) const {
-    for (;;) {
-      const double u = high_ + rng.NextDouble() * (low_ - high_);
-      const double x = std::pow(1 + u * (1 - s_), 1 / (1 - s_));
-      const double k = std::clamp(std::floor(x + 0.5), 1.0, n_);
-      if (u >= Integral(k + 0.5) - std::pow(k, -s_)) return static_cast<std::uint64_t>(k) - 1;
-    }
-  }
-
- private:
-  double Integral(double x) const { return (std::pow(x, 1 - s_) - 1) / (1 - s_); }
-  double s_, n_, low_ = 0, high_ = 0;
-};
-
 // Different ranks in ascending order, uniform or by Zipf 1.05 with hot rows spread over all keys.
 std::vector<std::uint64_t> Updates(std::uint64_t rows, std::size_t count, bool zipf, Rng& rng) {
-  static const Zipf draw(1.05, rows);
+  static const bench::Zipf draw(1.05, rows);
   std::vector<std::uint64_t> ranks;
   while (ranks.size() < count) {
     for (std::size_t i = ranks.size(); i < count; ++i) {
