@@ -2,8 +2,10 @@
 // real client in another, over a unix socket and over loopback TCP; beside it a bare gRPC stream
 // that moves the same bytes in the same directions, without keys, table or arithmetic.
 //
-//   bench_remote --job=FILE [--quick] [--rows=N] [--set=path.to.field=value ...]
+//   bench_remote --job=FILE [--quick] [--rows=N] [--set=path.to.field=value ...] [--only=TEXT]
+//                [--passes=N]
 //
+// --only: cases whose names contain TEXT, as step_zipf_unix does "unix".
 // Of the job only its one table and its server settings are used. Requests of 20 000 different
 // keys, drawn uniformly or by Zipf 1.05. Cases:
 //   pull, push    one at a time
@@ -11,7 +13,8 @@
 //   step          as a worker trains: the pull of the next step beside the push of this one; a row
 //                 counts once for its pull and once for its push
 // Rates are medians of interleaved passes by the wall clock; CPU times are of all passes. The bare
-// stream has as many calls in flight, each on a connection of its own.
+// stream has as many calls in flight, each on a connection of its own. remote_others is what other
+// processes used of the machine meanwhile, in cores: rates mean nothing unless it is near 0.
 #include <glog/logging.h>
 #include <grpcpp/grpcpp.h>
 #include <stdlib.h>
@@ -53,6 +56,7 @@ constexpr int kRequests = 50;  // of a pass: more rows than any cache holds
 struct Options {
   std::string job;
   std::vector<std::string> overrides;
+  std::string only;
   std::size_t rows = 10'000'000;
   int passes = 11;
 };
@@ -235,11 +239,15 @@ struct Case {
   Passes our_passes{}, bare_passes{};
 };
 
+constexpr double kNone = 1e99;
+
 // The smallest over all cases, for the lines at the end.
 struct Summary {
-  double rows_per_s = 1e99;
-  double vs_bare = 1e99;
-  double step_vs_bare = 1e99;
+  double seconds = 0;  // of all passes
+  double others_cpu = 0;
+  double rows_per_s = kNone;
+  double vs_bare = kNone;
+  double step_vs_bare = kNone;
 };
 
 // first(0), then second(i) beside first(i + 1): two stages of a pipeline.
@@ -355,16 +363,28 @@ class Bench {
          [&] { InPipeline([&](int i) { pull(i, 0); }, push); },
          [&] { InPipeline([&](int i) { bare_pull(i, 0); }, [&](int) { bare_push(1); }); }},
     };
+    const double start = SecondsOf(CLOCK_MONOTONIC), busy = BusySeconds();
+    double cpu = 0;
     for (int pass = -1; pass < options_.passes; ++pass) {
       for (Case& c : cases) {
+        if (!Selected(c, suffix)) continue;
         const Pass bare = meter_.Run(c.bare);
         const Pass ours = meter_.Run(c.ours);
+        cpu += bare.client.total + bare.server.total + ours.client.total + ours.server.total;
         if (pass < 0) continue;  // warms up
         c.bare_passes.Add(bare);
         c.our_passes.Add(ours);
       }
     }
-    for (const Case& c : cases) Report(StrCat(c.name, "_", suffix), c, summary);
+    summary->seconds += SecondsOf(CLOCK_MONOTONIC) - start;
+    summary->others_cpu += BusySeconds() - busy - cpu;
+    for (const Case& c : cases) {
+      if (Selected(c, suffix)) Report(StrCat(c.name, "_", suffix), c, summary);
+    }
+  }
+
+  bool Selected(const Case& c, const std::string& suffix) const {
+    return StrCat(c.name, "_", suffix).find(options_.only) != std::string::npos;
   }
 
   static void InTurn(const std::function<void(int)>& work) {
@@ -431,8 +451,11 @@ void Run(const Options& options) {
   {
     Bench bench(options, job->table(0).dim(), server, shared);
     const Summary summary = bench.Run();
+    std::printf("RESULT remote_others=%.2f cores\n", summary.others_cpu / summary.seconds);
     std::printf("RESULT remote_slowest=%.4g M rows/s\n", summary.rows_per_s / 1e6);
-    std::printf("RESULT remote_step_vs_bare=%.3f ratio\n", summary.step_vs_bare);
+    if (summary.step_vs_bare < kNone) {
+      std::printf("RESULT remote_step_vs_bare=%.3f ratio\n", summary.step_vs_bare);
+    }
     std::printf("RESULT remote_vs_bare=%.3f ratio\n", summary.vs_bare);
   }
   ::kill(server, SIGKILL);
@@ -453,15 +476,19 @@ int Main(int argc, char** argv) {
       options.job = flag.substr(6);
     } else if (flag.starts_with("--set=")) {
       options.overrides.push_back(flag.substr(6));
+    } else if (flag.starts_with("--passes=")) {
+      options.passes = std::atoi(flag.c_str() + 9);
+    } else if (flag.starts_with("--only=")) {
+      options.only = flag.substr(7);
     } else {
       options.job.clear();
       break;
     }
   }
-  if (options.job.empty() || options.rows < 10 * kRequestKeys) {
+  if (options.job.empty() || options.rows < 10 * kRequestKeys || options.passes < 1) {
     std::fprintf(stderr,
                  "usage: bench_remote --job=FILE [--quick] [--rows=N, at least %zu] "
-                 "[--set=path.to.field=value ...]\n",
+                 "[--set=path.to.field=value ...] [--only=TEXT] [--passes=N]\n",
                  10 * kRequestKeys);
     return 2;
   }

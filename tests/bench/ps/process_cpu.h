@@ -1,9 +1,10 @@
-// CPU time of whole processes.
+// CPU time of whole processes, and of the machine.
 #pragma once
 
 #include <glog/logging.h>
 #include <sys/types.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <string>
@@ -49,6 +50,16 @@ inline CpuTime CpuTimeOf(pid_t process) {
   CHECK(file.good()) << "cannot read the CPU time of process " << process;
   time.ticks = user + time.system_ticks;
   return time;
+}
+
+// Seconds that all cores together have worked so far, for whatever process.
+inline double BusySeconds() {
+  std::ifstream file("/proc/stat");
+  std::string name;
+  double user = 0, nice = 0, system = 0, idle = 0, waiting = 0, interrupts = 0, soft = 0;
+  file >> name >> user >> nice >> system >> idle >> waiting >> interrupts >> soft;
+  CHECK(file.good() && name == "cpu") << "cannot read /proc/stat";
+  return (user + nice + system + interrupts + soft) / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
 }  // namespace cairn::bench
