@@ -75,6 +75,38 @@ void CheckWidths(const OriginTree& origins, const JobConfig& written, const JobC
   }
 }
 
+// Where l2_rows of a table was said: its own entry, or the defaults that it takes.
+Origin OriginOfL2Rows(const OriginTree& origins, const JobConfig& written, const JobConfig& job,
+                      const std::string& table) {
+  const int field = TableConfig::kL2RowsFieldNumber;
+  for (int i = 0; i < written.table_size(); ++i) {
+    if (written.table(i).name() == table && written.table(i).has_l2_rows()) {
+      return origins.At(JobConfig::kTableFieldNumber, i).At(field).origin;
+    }
+  }
+  for (const proto::FeatureConfig& feature : job.feature()) {
+    const bool is_linear = feature.role() == proto::FeatureConfig::LINEAR;
+    if (is_linear && feature.table() == table && written.linear_defaults().has_l2_rows()) {
+      return origins.At(JobConfig::kLinearDefaultsFieldNumber).At(field).origin;
+    }
+  }
+  return origins.At(JobConfig::kTableDefaultsFieldNumber).At(field).origin;
+}
+
+// Rows of a table that steps as a whole cannot leave memory.
+void CheckMemory(const OriginTree& origins, const JobConfig& written, const JobConfig& job,
+                 ProblemList* problems) {
+  if (job.server().memory_mib() == 0) return;
+  for (const TableConfig& table : job.table()) {
+    if (table.l2_rows() != TableConfig::ALL) continue;
+    problems->Add(OriginOfL2Rows(origins, written, job, table.name()),
+                  StrCat("table \"", table.name(), "\" has l2_rows ALL, which changes every row ",
+                         "with every push, and server.memory_mib ", job.server().memory_mib(),
+                         ", which sends rows to the database: take one of them back"));
+    return;  // table_defaults would say it for each table
+  }
+}
+
 void CheckMonitor(const OriginTree& origins, const JobConfig& job, ProblemList* problems) {
   const auto monitor = job.train().monitor();
   const bool reads_groups =
@@ -103,6 +135,7 @@ void MakeEffective(const OriginTree& origins, JobConfig* job, ProblemList* probl
   CompleteTables(origins, job, problems);
   CheckReferences(origins, nodes, *job, problems);
   CheckWidths(origins, written, *job, problems);
+  CheckMemory(origins, written, *job, problems);
   CheckMonitor(origins, *job, problems);
   job->mutable_train();
   job->mutable_checkpoint();

@@ -39,6 +39,18 @@ Status CheckOptions(const PsOptions& options) {
   return OkStatus();
 }
 
+// The loader of the job says the same with the line of the file.
+Status CheckMemory(const proto::JobConfig& job) {
+  if (job.server().memory_mib() == 0) return OkStatus();
+  for (const proto::TableConfig& table : job.table()) {
+    if (table.l2_rows() != proto::TableConfig::ALL) continue;
+    return absl::InvalidArgumentError(
+        StrCat("table ", table.name(), ": l2_rows is ALL, which needs every row in memory, and ",
+               "server.memory_mib is ", job.server().memory_mib(), ", must be 0"));
+  }
+  return OkStatus();
+}
+
 DurabilityOptions DurabilityOf(const proto::JobConfig& job, const PsOptions& options) {
   const auto wanted = job.server().durability();
   const bool of_mode = wanted == proto::ServerConfig::OF_MODE;
@@ -312,6 +324,7 @@ void PsCoreImpl::Stats(proto::PsStatsReply* reply) const {
 Result<std::unique_ptr<PsCore>> PsCore::Make(const proto::JobConfig& job,
                                              const PsOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
+  RETURN_IF_ERROR(CheckMemory(job));
   const SlotRange slots = OwnedSlots(options);
   ASSIGN_OR_RETURN(Model model, MakeModel(job, slots));
   if (const Status made = MakeFolders(options.folder); !made.ok()) {

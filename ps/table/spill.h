@@ -11,13 +11,13 @@
 
 namespace cairn::ps {
 
-// How little a row is worth its memory: its age in pushes times its mean distance between pushes.
-// Both are guesses of when it is named next; the age alone forgets that a row was popular, the
-// mean alone that it is so no more.
+// How little a row is worth its memory: its age in pushes plus a quarter of its mean distance
+// between pushes. Both are guesses of when it is named next; the age alone (LRU) forgets that a row
+// was popular, the mean alone (LFU) that it is so no more. docs/storage.md has the hit rates.
 inline float Coldness(const RowMetadata& row, std::uint64_t now) {
   const std::uint64_t age = now > row.last_step ? now - row.last_step : 0;
-  return static_cast<float>(age + 1) *
-         (static_cast<float>(now + 1) / static_cast<float>(std::max(row.count, 1u)));
+  return static_cast<float>(age + 1) +
+         static_cast<float>(now + 1) / (4 * static_cast<float>(std::max(row.count, 1u)));
 }
 
 // Rows that are at least so cold, and did not come to memory since the last sweep.

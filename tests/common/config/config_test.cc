@@ -439,6 +439,28 @@ TEST(JobProblems, Tables) {
             "job:5:24: table_defaults has no name; `table { name: ... }` changes one table");
 }
 
+TEST(JobProblems, TablesThatStepAsAWholeStayInMemory) {
+  const auto problem = [](int line, int column, const std::string& table) {
+    return StrCat("job:", line, ":", column, ": table \"", table,
+                  "\" has l2_rows ALL, which changes every row with every push, and "
+                  "server.memory_mib 64, which sends rows to the database: take one of them back");
+  };
+  const std::string all = "table { name: 'C2' l2_rows: ALL }";
+  EXPECT_EQ(ProblemsOf(With(all + "\nserver { memory_mib: 64 }")), problem(5, 29, "C2"));
+  EXPECT_EQ(ProblemsOf(With(all), {"server.memory_mib=64"}), problem(5, 29, "C2"));
+  EXPECT_EQ(ProblemsOf(With("server { memory_mib: 64 }\ntable_defaults { l2_rows: ALL }")),
+            problem(6, 27, "C1"));
+  EXPECT_EQ(ProblemsOf(R"(data { train: "t" }
+feature { name: "C" }
+model { fm {} }
+linear_defaults { l2_rows: ALL }
+server { memory_mib: 64 })"),
+            problem(4, 28, "C.linear"));
+  MustLoad(With(all));
+  MustLoad(With(all + " server { memory_mib: 0 }"));
+  MustLoad(With("server { memory_mib: 64 }"));
+}
+
 TEST(JobProblems, Models) {
   EXPECT_EQ(ProblemsOf(With("model { lr {} }")),
             "job:5:1: \"model\" is set twice, first in line 4");

@@ -299,6 +299,17 @@ TEST_F(BudgetTest, EvaluationMakesAndMovesNoRows) {
   EXPECT_EQ(TableBytes(stats), 0u);
 }
 
+TEST_F(BudgetTest, ATableThatStepsAsAWholeIsRefused) {
+  proto::JobConfig job = LedgerJob(64);
+  job.mutable_table(1)->set_l2_rows(proto::TableConfig::ALL);
+  const auto core = PsCore::Make(job, {.folder = folder_ / "ps"});
+  EXPECT_EQ(core.status(), absl::InvalidArgumentError(
+                               "table b: l2_rows is ALL, which needs every row in memory, and "
+                               "server.memory_mib is 64, must be 0"));
+  job.mutable_server()->set_memory_mib(0);
+  EXPECT_TRUE(PsCore::Make(job, {.folder = folder_ / "ps"}).ok());
+}
+
 TEST_F(BudgetTest, WithoutALimitAllRowsAreInMemoryAndTheStoreIsNotAsked) {
   ShardCluster cluster(LedgerJob(0), 1, folder_, "ps");
   ASSERT_EQ(cluster.Restore(""), OkStatus());
