@@ -1,5 +1,6 @@
 // The background thread of PsCore: makes room in memory and cuts the log.
 #include <chrono>
+#include <utility>
 
 #include <glog/logging.h>
 
@@ -11,9 +12,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{100};
 constexpr std::chrono::milliseconds kWaitStep{1000};
-constexpr int kWaitSteps = 60;         // then a request that waits for room is refused
-constexpr int kSayAfterSteps = 5;      // seconds until a wait is told in the log
-constexpr int kRoundsWithoutGain = 8;  // then the limit cannot be kept
+constexpr std::chrono::seconds kMostWait{60};  // then a request that waits for room is refused
+constexpr std::chrono::seconds kSayAfter{5};   // then a wait is told in the log
 
 }  // namespace
 
@@ -41,7 +41,8 @@ void PsCoreImpl::KeeperLoop() {
       if (keeper_stops_) return;
       keeper_wanted_ = false;
     }
-    Status status = MakeRoom();
+    Status status = SaveDense();
+    if (status.ok()) status = MakeRoom();
     if (status.ok() && LogIsLong()) status = CutLog();
     {
       MutexLock lock(keeper_mu_);
@@ -65,23 +66,30 @@ bool PsCoreImpl::IsFull() const {
 Status PsCoreImpl::WaitForRoom() {
   if (!IsFull()) return OkStatus();
   waits_for_room_.fetch_add(1, std::memory_order_relaxed);
-  for (int step = 0; step < kWaitSteps; ++step) {
+  const auto begin = std::chrono::steady_clock::now();
+  bool is_said = false;
+  std::uint64_t seen = 0;
+  for (auto waited = begin - begin; waited < kMostWait;
+       waited = std::chrono::steady_clock::now() - begin) {
     WakeKeeper();
     {
       MutexLock lock(keeper_mu_);
-      (void)room_made_.WaitFor(keeper_mu_, kWaitStep, [this]() NO_THREAD_SAFETY_ANALYSIS {
-        return !keeper_status_.ok() || !IsFull();
+      // Not IsFull: a request that holds state_lock_ may be waiting for keeper_mu_ to wake the
+      // keeper, and the keeper for that request.
+      (void)room_made_.WaitFor(keeper_mu_, kWaitStep, [this, seen]() NO_THREAD_SAFETY_ANALYSIS {
+        return !keeper_status_.ok() || times_room_made_ != seen;
       });
-      if (!keeper_status_.ok()) return keeper_status_;
+      seen = times_room_made_;
+      if (!keeper_status_.ok()) return SayWhatToDo(keeper_status_);
     }
     if (!IsFull()) return OkStatus();
-    if (step == kSayAfterSteps) {
+    if (waited > kSayAfter && !std::exchange(is_said, true)) {
       LOG(WARNING) << "server " << options_.ps << ": a request waits until rows have left memory";
     }
   }
-  return absl::ResourceExhaustedError(
-      StrCat("server ", options_.ps, ": no room for rows in memory after ",
-             kWaitStep.count() * kWaitSteps / 1000, " s (server.memory_mib)"));
+  return absl::ResourceExhaustedError(StrCat("server ", options_.ps,
+                                             ": no room for rows in memory after ",
+                                             kMostWait.count(), " s (server.memory_mib)"));
 }
 
 Status PsCoreImpl::MakeRoom() {
@@ -89,9 +97,10 @@ Status PsCoreImpl::MakeRoom() {
     std::uint64_t generation = 0;
     {
       ReadLock lock(state_lock_);
-      if (store_ == nullptr || !tier_.NeedsRoom(model_.tables)) return OkStatus();
+      if (!CheckReady().ok() || !tier_.NeedsRoom(model_.tables)) return OkStatus();
       generation = generation_;
-      RETURN_IF_ERROR(tier_.WriteBack(model_.tables, slots_, *store_, step_),
+      RETURN_IF_ERROR(tier_.WriteBack(model_.tables, slots_, *store_, step_,
+                                      [this]() NO_THREAD_SAFETY_ANALYSIS { return LogFirst(); }),
                       "writing rows that leave memory");
     }
     {
@@ -99,10 +108,26 @@ Status PsCoreImpl::MakeRoom() {
       if (generation != generation_) return OkStatus();
       idle = tier_.Drop(model_.tables) > 0 ? 0 : idle + 1;
     }
+    if (idle > 0) continue;
+    {
+      MutexLock lock(keeper_mu_);
+      ++times_room_made_;
+    }
     room_made_.NotifyAll();
   }
   return OkStatus();
 }
+
+Status PsCoreImpl::SaveDense() {
+  {
+    ReadLock lock(state_lock_);
+    if (dense_saved_.ok() || !CheckReady().ok()) return OkStatus();
+  }
+  WriteLock lock(state_lock_);
+  return dense_saved_.ok() || !CheckReady().ok() ? OkStatus() : WriteDense();
+}
+
+Status PsCoreImpl::LogFirst() { return log_ == nullptr ? OkStatus() : CommitLog(log_->last_lsn()); }
 
 bool PsCoreImpl::LogIsLong() const {
   ReadLock lock(state_lock_);
@@ -113,13 +138,13 @@ Status PsCoreImpl::CutLog() {
   std::uint64_t generation = 0, step = 0;
   {
     WriteLock lock(state_lock_);  // no push is under way
-    if (log_ == nullptr) return OkStatus();
+    if (log_ == nullptr || !CheckReady().ok()) return OkStatus();
     generation = generation_;
     step = step_;
   }
   RETURN_IF_ERROR(WriteDirtyRows(generation), "cutting the log");
   WriteLock lock(state_lock_);
-  if (generation != generation_ || log_ == nullptr) return OkStatus();
+  if (generation != generation_ || !CheckReady().ok()) return OkStatus();
   RETURN_IF_ERROR(FlushDense(*model_.dense, *store_), "cutting the log");
   RETURN_IF_ERROR(store_->Flush(), "cutting the log");
   model_.dense->MarkAllClean();
@@ -137,12 +162,13 @@ Status PsCoreImpl::WriteDirtyRows(std::uint64_t generation) {
       if (KeeperStops()) return absl::CancelledError("the server ends");
       // Let go of the lock after each batch: a snapshot need not wait for all of them.
       ReadLock lock(state_lock_);
-      if (generation != generation_) return OkStatus();
+      if (generation != generation_ || !CheckReady().ok()) return OkStatus();
       while (stripe < kStripes && batch.size() < RowTier::kBatchRows) {
         model_.tables[t]->WriteBack(stripe++, nullptr, static_cast<std::uint16_t>(t), slots_,
                                     &batch);
       }
-      RETURN_IF_ERROR(WriteRows(model_.tables, slots_, *store_, &batch));
+      RETURN_IF_ERROR(WriteRows(model_.tables, slots_, *store_, &batch,
+                                [this]() NO_THREAD_SAFETY_ANALYSIS { return LogFirst(); }));
     }
   }
   return OkStatus();
