@@ -102,7 +102,8 @@ class FilePushLog final : public PushLog {
  private:
   Result<std::vector<std::uint64_t>> ListNumbers() const;
   Status OpenNewest() REQUIRES(mu_);
-  Status BeginSegment(std::uint64_t first_lsn) REQUIRES(mu_);
+  // keeps_reserve: refuses where the disk has less; not for what makes room.
+  Status BeginSegment(std::uint64_t first_lsn, bool keeps_reserve = true) REQUIRES(mu_);
   Status EndSegment() REQUIRES(mu_);
   Status WriteRecord(const RecordHeader& record, ByteParts parts) REQUIRES(mu_);
   Status ReserveSpace(std::uint64_t bytes) REQUIRES(mu_);
@@ -189,13 +190,13 @@ Status FilePushLog::OpenNewest() {
   return options_.sync ? SyncNewest() : OkStatus();
 }
 
-Status FilePushLog::BeginSegment(std::uint64_t first_lsn) {
+Status FilePushLog::BeginSegment(std::uint64_t first_lsn, bool keeps_reserve) {
   const std::uint64_t number = segments_.empty() ? 1 : segments_.back().header.number + 1;
   Segment segment{.header = MakeSegmentHeader(options_.sync, number,
                                               segments_.empty() ? 0 : next_lsn_ - 1, first_lsn),
                   .path = JoinPath(folder_, SegmentFileName(number)),
                   .bytes = sizeof(SegmentHeader)};
-  RETURN_IF_ERROR(ReserveSpace(segment.bytes));
+  if (keeps_reserve) RETURN_IF_ERROR(ReserveSpace(segment.bytes));
   OwnedFd fd(open(segment.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (fd.get() < 0) return WriteError("create", segment.path, errno);
   int error = WriteParts(fd.get(), 0, {ToIovec(&segment.header, sizeof segment.header)});
@@ -347,7 +348,7 @@ Status FilePushLog::DropThrough(std::uint64_t lsn) {
       RETURN_IF_ERROR(broken_);
       RETURN_IF_ERROR(EndSegment());
       // Appends may have come while EndSegment waited; a file is then ended early, no more.
-      RETURN_IF_ERROR(BeginSegment(next_lsn_));
+      RETURN_IF_ERROR(BeginSegment(next_lsn_, /*keeps_reserve=*/false));
     }
   }
   for (;;) {

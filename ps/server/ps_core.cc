@@ -80,6 +80,13 @@ Result<Model> MakeModel(const proto::JobConfig& job, const SlotRange& slots) {
   return model;
 }
 
+Status SayWhatToDo(const Status& status) {
+  if (status.code() != absl::StatusCode::kResourceExhausted) return status;
+  return absl::ResourceExhaustedError(
+      StrCat("refused until there is disk space: remove files, or lower server.disk_reserve_mib; ",
+             status.message()));
+}
+
 PsCoreImpl::PsCoreImpl(const proto::JobConfig& job, const PsOptions& options, FolderLock lock,
                        Model model)
     : job_(job),
@@ -102,7 +109,7 @@ PsCoreImpl::~PsCoreImpl() {
     keeper_wake_.NotifyAll();
     keeper_.join();
   }
-  FinishCounting();
+  StopCounting();
 }
 
 Status PsCoreImpl::GroupKeys(std::uint32_t table, std::span<const std::uint64_t> keys,
@@ -200,8 +207,9 @@ Status PsCoreImpl::Push(std::span<const RowsUpdate> tables, std::span<const Dens
     duplicates_.fetch_add(1, std::memory_order_relaxed);
     // Acknowledged only when it is as durable as the first acknowledgement, which may have been
     // lost on its way to the log.
-    return log_ == nullptr ? OkStatus() : log_->Commit(log_->last_lsn());
+    return log_ == nullptr ? OkStatus() : CommitLog(log_->last_lsn());
   }
+  if (!dense.empty() && !dense_saved_.ok()) return Refuse(dense_saved_);
   GroupPool::Lease groups = group_pool_.Take(tables.size());
   Status checked = CheckPush(tables, dense, learning_rate_scale, &*groups);
   if (!checked.ok()) return Refuse(std::move(checked));
@@ -212,13 +220,28 @@ Status PsCoreImpl::Push(std::span<const RowsUpdate> tables, std::span<const Dens
   AdmittedRows admitted;
   tables = LeaveOutRefused(tables, &*groups, &admitted);
   const Result<std::uint64_t> step = NumberPush(tables, dense, id, learning_rate_scale);
-  if (!step.ok()) return Refuse(step.status());
+  if (!step.ok()) return Refuse(SayWhatToDo(step.status()));
   // From here on the push cannot fail.
   ApplyPush({tables, &*groups, dense, static_cast<float>(learning_rate_scale), *step});
   entry->Commit();
   pushes_.fetch_add(1, std::memory_order_relaxed);
   if (tier_.NeedsRoom(model_.tables)) WakeKeeper();
-  return log_ == nullptr ? OkStatus() : log_->Commit(*step);
+  return log_ == nullptr ? OkStatus() : CommitLog(*step);
+}
+
+Status PsCoreImpl::CommitLog(std::uint64_t lsn) {
+  Status committed = log_->Commit(lsn);
+  if (!committed.ok()) Break(committed);
+  return committed;
+}
+
+void PsCoreImpl::Break(const Status& commit) {
+  MutexLock lock(broken_mu_);
+  if (!broken_.ok()) return;
+  broken_ = absl::UnavailableError(
+      StrCat("server ", options_.ps, " serves no more until it is restarted: ", commit.message()));
+  LOG(ERROR) << broken_;
+  is_broken_.store(true, std::memory_order_release);
 }
 
 void PsCoreImpl::ApplyPush(const PushToApply& push) {

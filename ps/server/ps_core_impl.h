@@ -40,6 +40,8 @@ struct Model {
   std::unique_ptr<DenseParameters> dense;
 };
 
+// Adds advice to the error of a disk that has no room.
+Status SayWhatToDo(const Status& status);
 Result<Model> MakeModel(const proto::JobConfig& job, const SlotRange& slots);
 
 struct DurabilityOptions {
@@ -49,6 +51,9 @@ struct DurabilityOptions {
 
 class PsCoreImpl : public PsCore {
  public:
+  // Of making room in memory; then the limit cannot be kept.
+  static constexpr int kRoundsWithoutGain = 8;
+
   PsCoreImpl(const proto::JobConfig& job, const PsOptions& options, FolderLock lock, Model model);
   ~PsCoreImpl() override;
 
@@ -75,11 +80,19 @@ class PsCoreImpl : public PsCore {
 
   // ---- requests
   Status CheckReady() const REQUIRES_SHARED(state_lock_) {
-    if (!broken_.ok()) return broken_;
+    if (is_broken_.load(std::memory_order_acquire)) {
+      MutexLock lock(broken_mu_);
+      return broken_;
+    }
     if (store_ != nullptr) return OkStatus();
     return absl::FailedPreconditionError(
         "the server has no state yet: call Restore or Recover first");
   }
+  // After a failed commit: memory holds a push that the log may have lost. Everything is refused
+  // from now on.
+  void Break(const Status& commit) REQUIRES_SHARED(state_lock_);
+  // Log_'s Commit of everything that was appended.
+  Status CommitLog(std::uint64_t lsn) REQUIRES_SHARED(state_lock_);
   // Counts a refusal.
   Status Refuse(Status status) {
     refused_.fetch_add(1, std::memory_order_relaxed);
@@ -118,6 +131,8 @@ class PsCoreImpl : public PsCore {
   void ApplyToTable(std::size_t table, const PushToApply& push) REQUIRES_SHARED(state_lock_);
 
   // ---- state
+  // Lets go of database and log.
+  void Close() REQUIRES(state_lock_);
   Status WriteSnapshot(const std::string& folder, proto::SnapshotReply* reply)
       REQUIRES(state_lock_);
   // Makes the live database empty, or a copy of a stored one.
@@ -147,6 +162,8 @@ class PsCoreImpl : public PsCore {
   Status WriteDense() REQUIRES(state_lock_);
   PushLogOptions LogOptions() const;
   Status RecoverState() REQUIRES(state_lock_);
+  // The layout that was registered when the state was written.
+  Status RegisterStored(const proto::ServerState& state) REQUIRES(state_lock_);
   Status LoadDenseChunk(const StoreRecord& stored) REQUIRES(state_lock_);
   Status ReplayLog(std::uint64_t from) REQUIRES(state_lock_);
   Status ReplayPush(std::uint64_t step, std::span<const std::byte> payload) REQUIRES(state_lock_);
@@ -156,8 +173,10 @@ class PsCoreImpl : public PsCore {
   Status SpillIfFull() REQUIRES(state_lock_);
   void ResetGates(std::uint64_t next) REQUIRES(state_lock_);
   // Counts the rows of the database as it is now, in a thread of its own.
-  void StartCounting() REQUIRES(state_lock_);
-  void FinishCounting();
+  void StartCounting() REQUIRES(state_lock_) EXCLUDES(counting_mu_);
+  // Waits for its end; StopCounting makes it end.
+  void FinishCounting() EXCLUDES(counting_mu_);
+  void StopCounting() EXCLUDES(counting_mu_);
 
   // ---- keeper
   void KeeperLoop();
@@ -170,6 +189,11 @@ class PsCoreImpl : public PsCore {
   Status MakeRoom() EXCLUDES(state_lock_);
   bool LogIsLong() const EXCLUDES(state_lock_);
   Status CutLog() EXCLUDES(state_lock_);
+  // To be called between the copying of rows and their writing: a row must not be durable before
+  // the pushes that it contains.
+  Status LogFirst() REQUIRES_SHARED(state_lock_);
+  // Tries again what RegisterDense or InitDense could not.
+  Status SaveDense() EXCLUDES(state_lock_);
   // Writes the dirty rows of all tables as of about now. Aborted when the state was replaced.
   Status WriteDirtyRows(std::uint64_t generation) EXCLUDES(state_lock_);
   bool KeeperStops() const EXCLUDES(keeper_mu_);
@@ -187,8 +211,9 @@ class PsCoreImpl : public PsCore {
   std::unique_ptr<RowStore> store_ GUARDED_BY(state_lock_);  // null before Restore
   std::vector<std::unique_ptr<StoreRows>> store_rows_ GUARDED_BY(state_lock_);  // by table
   std::unique_ptr<PushLog> log_ GUARDED_BY(state_lock_);  // null with durability NONE
-  Status broken_
-      GUARDED_BY(state_lock_);  // memory and log may differ: only Restore or Recover help
+  // Of the last attempt to save dense chunks that are in no push. Until it succeeds a push must not
+  // name them: its record would tell of chunks that a recovered server has no values of.
+  Status dense_saved_ GUARDED_BY(state_lock_);
   ShardFileLister files_ GUARDED_BY(state_lock_);
   std::uint64_t generation_ GUARDED_BY(state_lock_) = 0;    // of the state: Restore, Recover
   std::uint64_t flushed_step_ GUARDED_BY(state_lock_) = 0;  // see ServerState.step
@@ -204,7 +229,13 @@ class PsCoreImpl : public PsCore {
   std::atomic<std::uint64_t> pulls_{0}, pushes_{0}, refused_{0}, duplicates_{0};
   std::atomic<std::uint64_t> waits_for_room_{0}, log_cuts_{0};
 
-  std::thread counting_;
+  // Memory and log may differ: only Restore or Recover help.
+  std::atomic<bool> is_broken_{false};
+  mutable Mutex broken_mu_;
+  Status broken_ GUARDED_BY(broken_mu_);
+
+  Mutex counting_mu_;
+  std::thread counting_ GUARDED_BY(counting_mu_);
   std::atomic<bool> stop_counting_{false};
 
   mutable Mutex keeper_mu_;  // state_lock_ may be held when it is taken, never the other way
@@ -215,7 +246,7 @@ class PsCoreImpl : public PsCore {
   std::uint64_t keeper_rounds_ GUARDED_BY(keeper_mu_) = 0;  // after which there may be room
   std::uint64_t keeper_failures_ GUARDED_BY(keeper_mu_) = 0;
   Status keeper_status_ GUARDED_BY(keeper_mu_);  // of its last round
-  std::thread keeper_;                           // last: it uses everything above
+  std::thread keeper_;  // last: it uses everything above
 };
 
 }  // namespace cairn::ps

@@ -14,7 +14,6 @@ constexpr std::chrono::milliseconds kLookEvery{100};
 constexpr std::chrono::milliseconds kWaitStep{1000};
 constexpr std::chrono::seconds kLongestWait{60};  // then a request that waits for room is refused
 constexpr std::chrono::seconds kSayAfter{5};      // until a wait is told in the log
-constexpr int kRoundsWithoutGain = 8;             // then the limit cannot be kept
 
 }  // namespace
 
@@ -42,7 +41,8 @@ void PsCoreImpl::KeeperLoop() {
       if (keeper_stops_) return;
       keeper_wanted_ = false;
     }
-    Status status = MakeRoom();
+    Status status = SaveDense();
+    if (status.ok()) status = MakeRoom();
     if (status.ok() && LogIsLong()) status = CutLog();
     {
       MutexLock lock(keeper_mu_);
@@ -98,7 +98,7 @@ Status PsCoreImpl::WaitForRoom() {
       if (keeper_failures_ != failures) failed = keeper_status_;
     }
     if (!IsFull()) return OkStatus();
-    RETURN_IF_ERROR(failed);
+    if (!failed.ok()) return SayWhatToDo(failed);
     waited = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - began);
     if (waited > kSayAfter && !std::exchange(told, true)) {
@@ -115,9 +115,10 @@ Status PsCoreImpl::MakeRoom() {
     std::uint64_t generation = 0;
     {
       ReadLock lock(state_lock_);
-      if (store_ == nullptr || !tier_.NeedsRoom(model_.tables)) return OkStatus();
+      if (!CheckReady().ok() || !tier_.NeedsRoom(model_.tables)) return OkStatus();
       generation = generation_;
-      RETURN_IF_ERROR(tier_.WriteBack(model_.tables, slots_, *store_, step_),
+      RETURN_IF_ERROR(tier_.WriteBack(model_.tables, slots_, *store_, step_,
+                                      [this]() NO_THREAD_SAFETY_ANALYSIS { return LogFirst(); }),
                       "writing rows that leave memory");
     }
     {
@@ -130,6 +131,17 @@ Status PsCoreImpl::MakeRoom() {
   return OkStatus();
 }
 
+Status PsCoreImpl::SaveDense() {
+  {
+    ReadLock lock(state_lock_);
+    if (dense_saved_.ok() || !CheckReady().ok()) return OkStatus();
+  }
+  WriteLock lock(state_lock_);
+  return dense_saved_.ok() || !CheckReady().ok() ? OkStatus() : WriteDense();
+}
+
+Status PsCoreImpl::LogFirst() { return log_ == nullptr ? OkStatus() : CommitLog(log_->last_lsn()); }
+
 bool PsCoreImpl::LogIsLong() const {
   ReadLock lock(state_lock_);
   return log_ != nullptr && log_->Bytes() > (std::uint64_t{job_.server().log_mib()} << 20) / 2;
@@ -139,7 +151,7 @@ Status PsCoreImpl::CutLog() {
   std::uint64_t generation = 0, step = 0;
   {
     WriteLock lock(state_lock_);  // no push is under way
-    if (log_ == nullptr) return OkStatus();
+    if (log_ == nullptr || !CheckReady().ok()) return OkStatus();
     generation = generation_;
     step = step_;
   }
@@ -149,7 +161,7 @@ Status PsCoreImpl::CutLog() {
     if (generation == generation_) RETURN_IF_ERROR(SaveAdmissions(), "cutting the log");
   }
   WriteLock lock(state_lock_);
-  if (generation != generation_ || log_ == nullptr) return OkStatus();
+  if (generation != generation_ || !CheckReady().ok()) return OkStatus();
   RETURN_IF_ERROR(FlushDense(*model_.dense, *store_), "cutting the log");
   RETURN_IF_ERROR(store_->Flush(), "cutting the log");
   model_.dense->MarkAllClean();
@@ -167,12 +179,13 @@ Status PsCoreImpl::WriteDirtyRows(std::uint64_t generation) {
       if (KeeperStops()) return absl::CancelledError("the server ends");
       // Let go of the lock after each batch: a snapshot need not wait for all of them.
       ReadLock lock(state_lock_);
-      if (generation != generation_) return OkStatus();
+      if (generation != generation_ || !CheckReady().ok()) return OkStatus();
       while (stripe < kStripes && !RowTier::IsFullBatch(batch)) {
         model_.tables[t]->WriteBack(stripe++, nullptr, static_cast<std::uint16_t>(t), slots_,
                                     &batch);
       }
-      RETURN_IF_ERROR(WriteRows(model_.tables, slots_, *store_, &batch));
+      RETURN_IF_ERROR(WriteRows(model_.tables, slots_, *store_, &batch,
+                                [this]() NO_THREAD_SAFETY_ANALYSIS { return LogFirst(); }));
     }
   }
   return OkStatus();

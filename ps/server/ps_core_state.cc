@@ -15,6 +15,7 @@ namespace cairn::ps {
 namespace {
 
 constexpr std::string_view kStateKey = "server";
+constexpr std::string_view kCurrent = "CURRENT";  // a RocksDB database has this file, or is none
 constexpr std::uint64_t kMiB = 1u << 20;
 
 }  // namespace
@@ -34,7 +35,21 @@ Status PsCoreImpl::Snapshot(const std::string& folder, proto::SnapshotReply* rep
   }
   for (const auto& table : model_.tables) table->MarkAllClean();
   model_.dense->MarkAllClean();
-  return log_ == nullptr ? OkStatus() : log_->DropThrough(flushed_step_);
+  dense_saved_ = OkStatus();
+  if (log_ == nullptr) return OkStatus();
+  const Status dropped = log_->DropThrough(flushed_step_);  // else the keeper does it later
+  if (!dropped.ok()) LOG(WARNING) << "server " << options_.ps << ": after a snapshot: " << dropped;
+  return OkStatus();
+}
+
+void PsCoreImpl::Close() {
+  StopCounting();  // it reads the database
+  store_ = nullptr;
+  log_ = nullptr;
+  MutexLock lock(broken_mu_);
+  broken_ = OkStatus();
+  is_broken_.store(false, std::memory_order_release);
+  dense_saved_ = OkStatus();
 }
 
 Status PsCoreImpl::WriteSnapshot(const std::string& folder, proto::SnapshotReply* reply) {
@@ -58,7 +73,6 @@ Status PsCoreImpl::WriteSnapshot(const std::string& folder, proto::SnapshotReply
 }
 
 Status PsCoreImpl::Restore(const std::string& checkpoint, proto::RestoreReply* reply) {
-  FinishCounting();
   WriteLock lock(state_lock_);
   proto::CheckpointManifest manifest;
   LoadPlan plan;
@@ -73,9 +87,7 @@ Status PsCoreImpl::Restore(const std::string& checkpoint, proto::RestoreReply* r
   }
   const auto layout = model_.dense->Layout();
   ++generation_;
-  store_ = nullptr;
-  log_ = nullptr;
-  broken_ = OkStatus();
+  Close();
   ASSIGN_OR_RETURN(model_, MakeModel(job_, slots_));
   ledger_.Clear();
   files_.Forget();
@@ -86,7 +98,7 @@ Status PsCoreImpl::Restore(const std::string& checkpoint, proto::RestoreReply* r
   if (loaded.ok()) LoadAdmissions(checkpoint, manifest, plan);
   if (loaded.ok() && !layout.empty()) loaded = model_.dense->Register(layout);
   if (loaded.ok()) loaded = OpenLog();
-  if (!loaded.ok()) store_ = nullptr;  // half a model serves nobody
+  if (!loaded.ok()) Close();  // half a model serves nobody
   return loaded;
 }
 
@@ -128,13 +140,18 @@ Status PsCoreImpl::AdoptShard(const proto::CheckpointManifest& manifest,
     model_.tables[t]->AddColdRows(static_cast<std::int64_t>(shard.rows(static_cast<int>(t))));
   }
   step_ = state.step();
+  RETURN_IF_ERROR(LoadTablesThatStepWhole());
   return LoadDense(manifest.dense());
 }
 
 Status PsCoreImpl::ResetStore(const std::string& copy_of) {
-  store_ = nullptr;
+  // Whatever moment the process dies at, Recover must find a whole state or none: without CURRENT
+  // there is none, and without a log neither. So this goes first, and the log comes last (OpenLog).
+  RETURN_IF_ERROR(RemoveTree(JoinPath(LiveFolder(), kCurrent)));
+  if (PathExists(LiveFolder())) RETURN_IF_ERROR(SyncFolder(LiveFolder()));
+  RETURN_IF_ERROR(RemoveTree(LogFolder()));
+  RETURN_IF_ERROR(SyncFolder(options_.folder));
   RETURN_IF_ERROR(RemoveTree(LiveFolder()));
-  RETURN_IF_ERROR(RemoveTree(LogFolder()));  // of another state
   RETURN_IF_ERROR(MakeFolders(LiveFolder()));
   if (!copy_of.empty()) RETURN_IF_ERROR(LinkShard(copy_of, LiveFolder()));
   return OpenStore();
@@ -165,9 +182,9 @@ Status PsCoreImpl::OpenLog() {
   for (const auto& table : model_.tables) table->MarkAllClean();
   model_.dense->MarkAllClean();
   RETURN_IF_ERROR(store_->Flush());
+  RETURN_IF_ERROR(WriteState());
   ASSIGN_OR_RETURN(log_, PushLog::Open(LogFolder(), LogOptions()));
-  RETURN_IF_ERROR(log_->AdvanceTo(step_ + 1));
-  return WriteState();
+  return log_->AdvanceTo(step_ + 1);
 }
 
 PushLogOptions PsCoreImpl::LogOptions() const {
@@ -179,25 +196,23 @@ PushLogOptions PsCoreImpl::LogOptions() const {
 }
 
 Status PsCoreImpl::Recover(proto::RestoreReply* reply) {
-  FinishCounting();
   WriteLock lock(state_lock_);
   if (!durability_.logged) {
     return absl::FailedPreconditionError(
         "with durability NONE nothing outlives the process but checkpoints");
   }
-  if (!PathExists(JoinPath(LiveFolder(), "CURRENT"))) {
-    return absl::FailedPreconditionError(StrCat(options_.folder, " holds no state of a server"));
+  if (!PathExists(JoinPath(LiveFolder(), kCurrent)) || !PathExists(LogFolder())) {
+    return absl::FailedPreconditionError(StrCat(
+        options_.folder, " holds no whole state of a server, of database and log of pushes"));
   }
   ++generation_;
-  store_ = nullptr;
-  log_ = nullptr;
-  broken_ = OkStatus();
+  Close();
   ASSIGN_OR_RETURN(model_, MakeModel(job_, slots_));
   ledger_.Clear();
   files_.Forget();
   reply->Clear();
   const Status recovered = RecoverState();
-  if (!recovered.ok()) store_ = nullptr;
+  if (!recovered.ok()) Close();
   return Annotate(recovered, StrCat("recovery of server ", options_.ps));
 }
 
@@ -215,6 +230,7 @@ Status PsCoreImpl::RecoverState() {
     model_.tables[t]->SetStore(store_rows_[t].get(), 0);
   }
   RETURN_IF_ERROR(LoadDense(state.dense()));
+  RETURN_IF_ERROR(RegisterStored(state));
   for (const proto::ClientState& client : state.client()) {
     ledger_.Restore(client.client(), client.sequence());
   }
@@ -257,6 +273,10 @@ Status PsCoreImpl::ReplayPush(std::uint64_t step, std::span<const std::byte> pay
     }
     RETURN_IF_ERROR(table.MakeResident(groups[i]));
   }
+  if (const Status dense = model_.dense->Check(push.dense); !dense.ok()) {
+    return absl::DataLossError(
+        StrCat("push ", step, " of the log does not fit the database: ", dense.message()));
+  }
   ResetGates(step);
   ApplyPush({push.tables, &groups, push.dense, static_cast<float>(push.learning_rate_scale), step,
              /*is_replay=*/true});
@@ -265,11 +285,25 @@ Status PsCoreImpl::ReplayPush(std::uint64_t step, std::span<const std::byte> pay
 }
 
 Status PsCoreImpl::SpillIfFull() {
-  while (tier_.IsFull(model_.tables)) {
+  // Where nothing can leave, a server that has too much in memory is better than none.
+  for (int idle = 0; idle < kRoundsWithoutGain && tier_.IsFull(model_.tables);) {
     RETURN_IF_ERROR(tier_.WriteBack(model_.tables, slots_, *store_, step_));
-    tier_.Drop(model_.tables);
+    idle = tier_.Drop(model_.tables) > 0 ? 0 : idle + 1;
   }
   return OkStatus();
+}
+
+Status PsCoreImpl::RegisterStored(const proto::ServerState& state) {
+  if (state.layout().empty()) return OkStatus();
+  std::vector<DenseTensorSpec> layout;
+  for (const proto::DenseLayoutEntry& entry : state.layout()) {
+    layout.push_back({.name = entry.name(),
+                      .dims = {entry.dim().begin(), entry.dim().end()},
+                      .is_weight = entry.is_weight(),
+                      .is_statistic = entry.is_statistic(),
+                      .momentum = entry.momentum()});
+  }
+  return model_.dense->Register(layout);
 }
 
 Status PsCoreImpl::LoadTablesThatStepWhole() {
@@ -350,6 +384,14 @@ Status PsCoreImpl::WriteState() {
   }
   for (const proto::DenseTensorEntry& entry : model_.dense->Describe()) *state.add_dense() = entry;
   if (durability_.logged) {
+    for (const DenseTensorSpec& spec : model_.dense->Layout()) {
+      proto::DenseLayoutEntry* const entry = state.add_layout();
+      entry->set_name(spec.name);
+      for (const std::uint32_t dim : spec.dims) entry->add_dim(dim);
+      entry->set_is_weight(spec.is_weight);
+      entry->set_is_statistic(spec.is_statistic);
+      entry->set_momentum(spec.momentum);
+    }
     for (const auto& [client, sequence] : ledger_.Save()) {
       proto::ClientState* const entry = state.add_client();
       entry->set_client(client);
@@ -369,10 +411,15 @@ Status PsCoreImpl::WriteState() {
 }
 
 Status PsCoreImpl::WriteDense() {
-  RETURN_IF_ERROR(FlushDense(*model_.dense, *store_));
-  RETURN_IF_ERROR(store_->Flush());
-  model_.dense->MarkAllClean();
-  return WriteState();
+  const auto write = [this]() REQUIRES(state_lock_) -> Status {
+    RETURN_IF_ERROR(FlushDense(*model_.dense, *store_));
+    RETURN_IF_ERROR(store_->Flush());
+    RETURN_IF_ERROR(WriteState());
+    model_.dense->MarkAllClean();
+    return OkStatus();
+  };
+  dense_saved_ = SayWhatToDo(Annotate(write(), "writing dense parameters"));
+  return dense_saved_;
 }
 
 void PsCoreImpl::ResetGates(std::uint64_t next) {
@@ -381,6 +428,7 @@ void PsCoreImpl::ResetGates(std::uint64_t next) {
 
 void PsCoreImpl::StartCounting() {
   // Rows that are written later must not be counted: wait until the scan has its view.
+  MutexLock lock(counting_mu_);
   std::promise<void> begun;
   std::future<void> has_begun = begun.get_future();
   const RowStore* const store = store_.get();
@@ -403,7 +451,13 @@ void PsCoreImpl::StartCounting() {
 }
 
 void PsCoreImpl::FinishCounting() {
+  MutexLock lock(counting_mu_);
   if (counting_.joinable()) counting_.join();
+}
+
+void PsCoreImpl::StopCounting() {
+  stop_counting_ = true;
+  FinishCounting();
 }
 
 }  // namespace cairn::ps

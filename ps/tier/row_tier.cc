@@ -15,15 +15,18 @@ constexpr double kLeastShareOfRows = 0.25;
 
 }  // namespace
 
-Status WriteRows(TableSpan tables, const SlotRange& slots, RowStore& store, RowBatch* batch) {
+Status WriteRows(TableSpan tables, const SlotRange& slots, RowStore& store, RowBatch* batch,
+                 const std::function<Status()>& before) {
   if (batch->size() == 0) return OkStatus();
   batch->Sort();
   EncodedRowKey key;
-  Status written =
-      store.PutSorted(Family::kRows, batch->size(), batch->bytes(), [&](std::size_t i) {
-        key = EncodeRowKey(batch->key(i));
-        return StoreRecord{{key.data(), key.size()}, batch->record(i)};
-      });
+  Status written = before ? before() : OkStatus();
+  if (written.ok()) {
+    written = store.PutSorted(Family::kRows, batch->size(), batch->bytes(), [&](std::size_t i) {
+      key = EncodeRowKey(batch->key(i));
+      return StoreRecord{{key.data(), key.size()}, batch->record(i)};
+    });
+  }
   if (!written.ok()) {
     std::vector<std::vector<std::uint64_t>> keys(tables.size());
     for (std::size_t i = 0; i < batch->size(); ++i) {
@@ -65,6 +68,7 @@ SpillRule RowTier::MakeRule(TableSpan tables, std::uint64_t now) {
   const auto all = static_cast<double>(std::max<std::int64_t>(MemoryOf(tables), 1));
   std::vector<float> sample;
   for (const auto& table : tables) {
+    if (table->updates_all_rows()) continue;
     const double share = static_cast<double>(table->memory_bytes()) / all;
     const auto count = static_cast<std::size_t>(share * static_cast<double>(kSample));
     if (count > 0) table->SampleColdness(count, now, round_, &sample);
@@ -77,7 +81,7 @@ SpillRule RowTier::MakeRule(TableSpan tables, std::uint64_t now) {
 }
 
 Status RowTier::WriteBack(TableSpan tables, const SlotRange& slots, RowStore& store,
-                          std::uint64_t now) {
+                          std::uint64_t now, const std::function<Status()>& before) {
   ++round_;
   stops_.clear();
   MeasureStore(store);
@@ -91,17 +95,23 @@ Status RowTier::WriteBack(TableSpan tables, const SlotRange& slots, RowStore& st
   while (freed < wanted && stops_.size() < all_stops) {
     if (next_.table >= tables.size()) next_ = {0, 0};
     stops_.push_back(next_);
-    freed += static_cast<std::int64_t>(tables[next_.table]->WriteBack(
-        next_.stripe, &rule_, static_cast<std::uint16_t>(next_.table), slots, &batch));
+    EmbeddingTable& table = *tables[next_.table];
+    if (!table.updates_all_rows()) {
+      freed += static_cast<std::int64_t>(table.WriteBack(
+          next_.stripe, &rule_, static_cast<std::uint16_t>(next_.table), slots, &batch));
+    }
     if (++next_.stripe == kStripes) next_ = {next_.table + 1, 0};
-    if (IsFullBatch(batch)) RETURN_IF_ERROR(WriteRows(tables, slots, store, &batch));
+    if (IsFullBatch(batch)) RETURN_IF_ERROR(WriteRows(tables, slots, store, &batch, before));
   }
-  return WriteRows(tables, slots, store, &batch);
+  return WriteRows(tables, slots, store, &batch, before);
 }
 
 std::uint64_t RowTier::Drop(TableSpan tables) {
   std::uint64_t freed = 0;
-  for (const Stop& stop : stops_) freed += tables[stop.table]->Drop(stop.stripe, rule_);
+  for (const Stop& stop : stops_) {
+    EmbeddingTable& table = *tables[stop.table];
+    if (!table.updates_all_rows()) freed += table.Drop(stop.stripe, rule_);
+  }
   stops_.clear();
   return freed;
 }

@@ -5,12 +5,14 @@
 // dirty rows among those that are cold, and remembers the stripes; Drop, which excludes everything
 // else for the time of a walk over the same stripes, forgets the cold rows that are clean. The rule
 // of a round (spill.h) comes from a sample of the rows in memory: it names about the coldest
-// quarter, so that a round looks at four rows for each that leaves.
+// quarter, so that a round looks at four rows for each that leaves. Tables with l2_rows: ALL stay
+// in memory, as every push changes each of their rows.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -26,7 +28,9 @@ namespace cairn::ps {
 using TableSpan = std::span<const std::unique_ptr<EmbeddingTable>>;
 
 // Writes the batch and empties it. After an error its rows are dirty again in their tables.
-Status WriteRows(TableSpan tables, const SlotRange& slots, RowStore& store, RowBatch* batch);
+// `before` is called first, when the rows have been copied; its error is taken for the store's.
+Status WriteRows(TableSpan tables, const SlotRange& slots, RowStore& store, RowBatch* batch,
+                 const std::function<Status()>& before = {});
 
 // Thread-safety: NeedsRoom and IsFull at any time; the rest from one thread.
 class RowTier {
@@ -49,7 +53,9 @@ class RowTier {
   void MeasureStore(const RowStore& store);
 
   // One round; `now` is the number of the last push. Errors: of the store; nothing is lost then.
-  Status WriteBack(TableSpan tables, const SlotRange& slots, RowStore& store, std::uint64_t now);
+  // `before`: see WriteRows.
+  Status WriteBack(TableSpan tables, const SlotRange& slots, RowStore& store, std::uint64_t now,
+                   const std::function<Status()>& before = {});
   // The caller excludes everything else. Returns the bytes freed.
   std::uint64_t Drop(TableSpan tables);
 

@@ -83,7 +83,7 @@ TEST_F(ClusterTest, SharesTheVocabularyAndScoresGroups) {
   ExpectSound();
   const auto tables = place_.StartCairn({"inspect", "run", "tables", "--format=csv"});
   ASSERT_EQ(tables->Wait(), 0) << tables->Err();
-  EXPECT_THAT(tables->Out(), HasSubstr(",d,1,adam,2,28,1,")) << "all values of d are rare";
+  EXPECT_THAT(tables->Out(), HasSubstr(",d,1,adam,2,float32,28,1,")) << "all values of d are rare";
   std::vector<std::string> train = {"train", "--config=job.textproto", "--run_dir=single"};
   train.insert(train.end(), settings.begin(), settings.end());
   const auto single = place_.StartCairn(train);

@@ -13,9 +13,12 @@
 
 #include "common/math/hash.h"
 #include "common/math/rng.h"
+#include "tests/bench/ps/zipf.h"
 
 namespace cairn::ps {
 namespace {
+
+using bench::Zipf;
 
 double CpuSeconds(clockid_t clock) {
   timespec t;
@@ -38,28 +41,6 @@ std::vector<std::uint64_t> Request(std::uint64_t rows, Rng& rng) {
   }
   return ranks;
 }
-
-// Ranks 0 .. n-1 with probability proportional to (rank + 1)^-s, s != 1: by inversion of the
-// integral that bounds the sum, with rejection (Hoermann, Derflinger 1996).
-class Zipf {
- public:
-  Zipf(double s, std::uint64_t n) : s_(s), n_(static_cast<double>(n)) {
-    low_ = Integral(1.5) - 1;
-    high_ = Integral(n_ + 0.5);
-  }
-  std::uint64_t Next(Rng& rng) const {
-    for (;;) {
-      const double u = high_ + rng.NextDouble() * (low_ - high_);
-      const double x = std::pow(1 + u * (1 - s_), 1 / (1 - s_));
-      const double k = std::clamp(std::floor(x + 0.5), 1.0, n_);
-      if (u >= Integral(k + 0.5) - std::pow(k, -s_)) return static_cast<std::uint64_t>(k) - 1;
-    }
-  }
-
- private:
-  double Integral(double x) const { return (std::pow(x, 1 - s_) - 1) / (1 - s_); }
-  double s_, n_, low_ = 0, high_ = 0;
-};
 
 // Different ranks in ascending order, uniform or by Zipf 1.05 with hot rows spread over all keys.
 std::vector<std::uint64_t> Updates(std::uint64_t rows, std::size_t count, bool zipf, Rng& rng) {
