@@ -24,43 +24,48 @@ std::uint64_t PassLength(TableSpan tables) {
 
 }  // namespace
 
-// The stripes of all tables, then the slots.
-std::size_t Evictor::Stops(TableSpan tables) const {
-  const bool cold = std::ranges::any_of(tables, [](const auto& table) {
-    return table->eviction().evicts() && table->may_have_cold_rows();
-  });
-  return tables.size() * kStripes + (cold ? slots_.count : 0);
+void Evictor::Begin(TableSpan tables, std::uint64_t now) {
+  began_ = now;
+  next_ = 0;
+  stops_in_memory_ = tables.size() * kStripes;
+  stops_in_store_ = 0;
+  std::uint64_t rows = 0;
+  bool cold = false;
+  for (const auto& table : tables) {
+    rows += table->Counts().rows;
+    cold |= table->eviction().evicts() && table->may_have_cold_rows();
+  }
+  if (!cold) return;
+  stops_in_store_ =
+      static_cast<std::uint32_t>(std::clamp<std::uint64_t>(rows / rows_of_stop_, 1, slots_.count));
 }
 
 bool Evictor::IsDue(TableSpan tables, std::uint64_t now) {
   const std::uint64_t length = PassLength(tables);
   if (length == 0) return false;
-  if (now < began_) {  // the state was replaced
-    began_ = now;
-    next_ = 0;
+  const std::size_t stops = stops_in_memory_ + stops_in_store_;
+  // At first, after the state was replaced, or after a whole pass.
+  if (stops == 0 || now < began_ || (next_ >= stops && now - began_ >= length)) {
+    Begin(tables, now);
+    return false;
   }
   const std::uint64_t gone = std::min(now - began_, length);
   const auto steps = static_cast<std::uint64_t>(static_cast<double>(gone) /
                                                 static_cast<double>(length) * kStepsPerPass);
-  const std::size_t stops = Stops(tables);
-  if (next_ >= stops) {
-    if (gone < length) return false;
-    began_ = now;
-    next_ = 0;
-    return false;
-  }
   return next_ < stops * steps / kStepsPerPass;
 }
 
 Status Evictor::Look(TableSpan tables, const RowStore& store, const EvictionTime& time) {
   const std::size_t stop = next_++;
-  const std::size_t in_memory = tables.size() * kStripes;
-  if (stop >= in_memory) {
-    return LookInStore(tables, slots_.first + static_cast<std::uint32_t>(stop - in_memory), store,
-                       time);
+  if (stop < stops_in_memory_) {
+    LookInMemory(tables, stop, time);
+    return OkStatus();
   }
-  LookInMemory(tables, stop, time);
-  return OkStatus();
+  const auto first_slot = [this](std::uint64_t part) {
+    return slots_.first + static_cast<std::uint32_t>(slots_.count * part / stops_in_store_);
+  };
+  const std::uint64_t part = stop - stops_in_memory_;
+  return LookInStore(tables, first_slot(part), first_slot(part + 1), store, time);
 }
 
 void Evictor::LookInMemory(TableSpan tables, std::size_t stop, const EvictionTime& time) {
@@ -74,8 +79,8 @@ void Evictor::LookInMemory(TableSpan tables, std::size_t stop, const EvictionTim
                            });
 }
 
-Status Evictor::LookInStore(TableSpan tables, std::uint32_t slot, const RowStore& store,
-                            const EvictionTime& time) {
+Status Evictor::LookInStore(TableSpan tables, std::uint32_t begin_slot, std::uint32_t end_slot,
+                            const RowStore& store, const EvictionTime& time) {
   const auto bound = [](std::uint32_t of) {
     if (of > 0xffff) return std::string();
     const EncodedRowKey key = EncodeRowKey({static_cast<std::uint16_t>(of), 0, 0});
@@ -85,7 +90,7 @@ Status Evictor::LookInStore(TableSpan tables, std::uint32_t slot, const RowStore
   std::vector<std::byte> aligned;
   Status status;
   RETURN_IF_ERROR(
-      store.Scan(Family::kRows, bound(slot), bound(slot + 1), [&](const StoreRecord& record) {
+      store.Scan(Family::kRows, bound(begin_slot), bound(end_slot), [&](const StoreRecord& record) {
         const auto key = DecodeRowKey(record.key);
         if (!key.has_value() || key->table >= tables.size()) return true;  // others tell of it
         const EmbeddingTable& table = *tables[key->table];

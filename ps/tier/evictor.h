@@ -1,11 +1,11 @@
 // Removes rows for good that their tables' rules name (ps/table/eviction.h), a little at a time.
 //
-// A pass looks at every row once: stripe by stripe at those in memory, then slot by slot at those
-// in the store. Its pace follows the pushes: it takes a quarter of the shortest age of any rule, so
-// that a row goes at most about a quarter of its age too late, and it goes ahead in steps of an
-// eighth of the pass. What a step finds, while pulls and pushes go on, is looked at again and
-// removed while everything else is excluded: from the store first, durably where a log tells of
-// later pushes, then from memory. So when a key comes back, neither memory nor store nor a
+// A pass looks at every row once: stripe by stripe at those in memory, then at those in the
+// store, some slots at a time. Its pace follows the pushes: it takes a quarter of the shortest age
+// of any rule, so that a row goes at most about a quarter of its age too late, and it goes ahead in
+// steps of an eighth of the pass. What a step finds, while pulls and pushes go on, is looked at
+// again and removed while everything else is excluded: from the store first, durably where a log
+// tells of later pushes, then from memory. So when a key comes back, neither memory nor store nor a
 // recovered server has its old row.
 #pragma once
 
@@ -26,11 +26,13 @@ class Evictor {
   // Rows that are removed at once, about.
   static constexpr std::size_t kRowsAtOnce = 100'000;
 
-  explicit Evictor(const SlotRange& slots) : slots_(slots) {}
+  // The slots that are read from the store at once have about `rows_of_stop` rows, or are one slot.
+  explicit Evictor(const SlotRange& slots, std::uint64_t rows_of_stop = 50'000)
+      : slots_(slots), rows_of_stop_(rows_of_stop) {}
 
   // Whether there is something to look at when push `now` was the last one.
   bool IsDue(TableSpan tables, std::uint64_t now);
-  // Looks at the next stripe or slot. Pulls and pushes may go on. Errors: of the store.
+  // Looks at the next stripe or slots. Pulls and pushes may go on. Errors: of the store.
   Status Look(TableSpan tables, const RowStore& store, const EvictionTime& time);
 
   std::size_t found() const { return found_.size(); }
@@ -45,16 +47,20 @@ class Evictor {
     EvictionReason reason;
   };
 
-  std::size_t Stops(TableSpan tables) const;
+  void Begin(TableSpan tables, std::uint64_t now);
   void LookInMemory(TableSpan tables, std::size_t stop, const EvictionTime& time);
-  Status LookInStore(TableSpan tables, std::uint32_t slot, const RowStore& store,
-                     const EvictionTime& time);
+  Status LookInStore(TableSpan tables, std::uint32_t begin_slot, std::uint32_t end_slot,
+                     const RowStore& store, const EvictionTime& time);
   // Leaves out what is not to go any more.
   void Check(TableSpan tables, const EvictionTime& time);
 
   const SlotRange slots_;
-  std::size_t next_ = 0;     // stop of the pass
-  std::uint64_t began_ = 0;  // push at which the pass began
+  const std::uint64_t rows_of_stop_;
+  // Of the pass: the push at which it began, and the stop that is next.
+  std::uint64_t began_ = 0;
+  std::size_t next_ = 0;
+  std::size_t stops_in_memory_ = 0;   // a stripe each
+  std::uint32_t stops_in_store_ = 0;  // equal shares of the slots
   std::vector<Found> found_;
 };
 
