@@ -95,9 +95,13 @@ PsCoreImpl::PsCoreImpl(const proto::JobConfig& job, const PsOptions& options, Fo
       durability_(DurabilityOf(job, options)),
       folder_lock_(std::move(lock)),
       model_(std::move(model)),
-      tier_(std::uint64_t{job.server().memory_mib()} << 20) {
+      tier_(std::uint64_t{job.server().memory_mib()} << 20),
+      evictor_(slots_) {
   for (int i = 0; i <= job.table_size(); ++i) gates_.push_back(std::make_unique<OrderGate>());
-  if (tier_.is_bounded() || durability_.logged) keeper_ = std::thread([this] { KeeperLoop(); });
+  const bool evicts = std::ranges::any_of(
+      model_.tables, [](const auto& table) { return table->eviction().evicts(); });
+  if (tier_.is_bounded() || durability_.logged || evicts)
+    keeper_ = std::thread([this] { KeeperLoop(); });
 }
 
 PsCoreImpl::~PsCoreImpl() {
@@ -327,6 +331,9 @@ void PsCoreImpl::Stats(proto::PsStatsReply* reply) const {
     out->set_resident_rows(counts.resident_rows);
     out->set_fetched_rows(counts.fetched_rows);
     out->set_spilled_rows(counts.spilled_rows);
+    out->set_evicted_age(counts.evicted_age);
+    out->set_evicted_count(counts.evicted_count);
+    out->set_evicted_norm(counts.evicted_norm);
     const Admission* const admission = model_.admissions[t].get();
     if (admission == nullptr) continue;
     out->set_admitted(admission->counts().admitted);

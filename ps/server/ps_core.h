@@ -8,6 +8,10 @@
 // Memory. With server.memory_mib rows beyond it lie in the database (ps/tier/row_tier.h); requests
 // that would bring more rows than there is room wait for it.
 //
+// Rows. A table's admission may refuse keys that have no row: their gradients are left out before
+// the push is logged. Its eviction removes rows in the background; a key that comes back starts
+// from its initial value.
+//
 // Durability. With PROCESS or DISK every push is in a log (ps/log/push_log.h) before it is
 // acknowledged, and pushes go through each table in the order of the log, so that a row's last_step
 // tells which records of the log it contains. A background thread writes dirty rows and cuts the

@@ -1,6 +1,8 @@
 // The part of PsCore that leaves out gradients of keys that get no row, and that keeps what the
 // tables' admission has counted.
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <limits>
 
 #include <glog/logging.h>
@@ -13,9 +15,59 @@ namespace {
 
 constexpr auto kNever = std::numeric_limits<std::uint64_t>::max();
 
-// In Family::kMeta: "admission/<table>/<stripe>" -> what CountingFilter::SaveStripe writes.
+// In Family::kMeta: "admission/<table>/<stripe>" -> what CountingFilter::SaveStripe writes, packed.
 std::string RecordKey(const std::string& table, std::uint32_t stripe) {
   return StrCat("admission/", table, stripe < 10 ? "/0" : "/", stripe);
+}
+
+// A filter is sized for many keys and mostly zero at first.
+//   packed = bytes:u64  block * ceil(bytes / 4096)
+//   block  = mask:u64, bit i: chunk i of 64 bytes is not all zero; those chunks     (little-endian)
+constexpr std::size_t kChunk = 64, kBlock = 64 * kChunk;
+
+std::string Pack(std::string_view bytes) {
+  constexpr std::array<char, kChunk> kZeros{};
+  std::string packed;
+  const std::uint64_t size = bytes.size();
+  packed.append(reinterpret_cast<const char*>(&size), sizeof size);
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(kBlock, bytes.size()))) {
+    const std::size_t mask_at = packed.size();
+    std::uint64_t mask = 0;
+    packed.append(sizeof mask, '\0');
+    for (std::size_t i = 0; i * kChunk < std::min(kBlock, bytes.size()); ++i) {
+      const std::string_view chunk = bytes.substr(i * kChunk, kChunk);
+      if (std::memcmp(chunk.data(), kZeros.data(), chunk.size()) == 0) continue;
+      mask |= std::uint64_t{1} << i;
+      packed += chunk;
+    }
+    std::memcpy(packed.data() + mask_at, &mask, sizeof mask);
+  }
+  return packed;
+}
+
+// Appends what was packed. False for other bytes.
+bool Unpack(std::string_view packed, std::string* out) {
+  std::uint64_t left = 0;
+  const auto take = [&packed](std::uint64_t* number) {
+    if (packed.size() < sizeof *number) return false;
+    std::memcpy(number, packed.data(), sizeof *number);
+    packed.remove_prefix(sizeof *number);
+    return true;
+  };
+  if (!take(&left)) return false;
+  while (left > 0) {
+    std::uint64_t mask = 0;
+    if (!take(&mask)) return false;
+    for (std::size_t i = 0; i < kBlock / kChunk && left > 0; ++i) {
+      const std::size_t n = std::min<std::uint64_t>(kChunk, left);
+      const bool is_there = (mask >> i & 1) != 0;
+      if (is_there && packed.size() < n) return false;
+      is_there ? out->append(packed.substr(0, n)) : out->append(n, '\0');
+      if (is_there) packed.remove_prefix(n);
+      left -= n;
+    }
+  }
+  return packed.empty();
 }
 
 // All stripes' pieces one behind the other; empty if there are none.
@@ -25,7 +77,9 @@ Result<std::string> ReadPieces(const RowStore& store, const std::string& table) 
     const Status read = store.Get(Family::kMeta, RecordKey(table, stripe), &piece);
     if (absl::IsNotFound(read)) continue;
     RETURN_IF_ERROR(read);
-    pieces += piece;
+    if (!Unpack(piece, &pieces)) {
+      return absl::DataLossError(StrCat("the piece of stripe ", stripe, " is damaged"));
+    }
   }
   return pieces;
 }
@@ -75,7 +129,7 @@ Status PsCoreImpl::SaveAdmissions() {
       std::string piece;
       model_.tables[t]->SaveAdmission(stripe, *model_.admissions[t], push, &piece);
       if (piece.empty()) continue;
-      records.emplace_back(RecordKey(model_.tables[t]->name(), stripe), std::move(piece));
+      records.emplace_back(RecordKey(model_.tables[t]->name(), stripe), Pack(piece));
       bytes += records.back().first.size() + records.back().second.size();
     }
     RETURN_IF_ERROR(store_->PutSorted(Family::kMeta, records.size(), bytes,

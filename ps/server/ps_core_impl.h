@@ -2,7 +2,7 @@
 //   ps_core.cc         requests
 //   ps_core_admission.cc  keys that get no row
 //   ps_core_state.cc   snapshot, restore, recovery
-//   ps_core_keeper.cc  the background thread: room in memory, length of the log
+//   ps_core_keeper.cc  the background thread: room in memory, length of the log, eviction
 #pragma once
 
 #include <atomic>
@@ -28,6 +28,7 @@
 #include "ps/store/rocks_store.h"
 #include "ps/table/admission.h"
 #include "ps/table/embedding_table.h"
+#include "ps/tier/evictor.h"
 #include "ps/tier/row_tier.h"
 #include "ps/tier/store_rows.h"
 
@@ -196,6 +197,15 @@ class PsCoreImpl : public PsCore {
   Status SaveDense() EXCLUDES(state_lock_);
   // Writes the dirty rows of all tables as of about now. Aborted when the state was replaced.
   Status WriteDirtyRows(std::uint64_t generation) EXCLUDES(state_lock_);
+  // Removes rows for good, as far as the pushes since the last time allow.
+  Status EvictRows() EXCLUDES(state_lock_);
+  // Sets *found_all when there is nothing more to look at now.
+  Status FindEvictable(std::uint64_t generation, bool* found_all) EXCLUDES(state_lock_);
+  // Rows that the log may tell of again are too young.
+  EvictionTime TimeOfEviction() const REQUIRES_SHARED(state_lock_) {
+    const std::uint64_t now = step_.load(std::memory_order_relaxed);
+    return {now, log_ == nullptr ? now : written_step_};
+  }
   bool KeeperStops() const EXCLUDES(keeper_mu_);
 
   const proto::JobConfig job_;
@@ -220,7 +230,9 @@ class PsCoreImpl : public PsCore {
   // The push as of which the database has what admission has counted. Set under state_lock_, and
   // by the keeper while it is shared.
   std::atomic<std::uint64_t> admissions_saved_at_{0};
+  std::uint64_t written_step_ GUARDED_BY(state_lock_) = 0;  // of the state in the database
   RowTier tier_;
+  Evictor evictor_;  // the keeper's
 
   PushLedger ledger_;
   GroupPool group_pool_;

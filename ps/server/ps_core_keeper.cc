@@ -1,4 +1,4 @@
-// The background thread of PsCore: makes room in memory and cuts the log.
+// The background thread of PsCore: makes room in memory, cuts the log and evicts rows.
 #include <chrono>
 #include <utility>
 
@@ -44,6 +44,7 @@ void PsCoreImpl::KeeperLoop() {
     Status status = SaveDense();
     if (status.ok()) status = MakeRoom();
     if (status.ok() && LogIsLong()) status = CutLog();
+    if (status.ok()) status = EvictRows();
     {
       MutexLock lock(keeper_mu_);
       if (!status.ok() && keeper_status_.ok()) {
@@ -169,6 +170,43 @@ Status PsCoreImpl::CutLog() {
   RETURN_IF_ERROR(WriteState(), "cutting the log");
   RETURN_IF_ERROR(log_->DropThrough(step));
   log_cuts_.fetch_add(1, std::memory_order_relaxed);
+  return OkStatus();
+}
+
+Status PsCoreImpl::EvictRows() {
+  for (bool found_all = false; !found_all && !KeeperStops();) {
+    std::uint64_t generation = 0;
+    {
+      ReadLock lock(state_lock_);
+      generation = generation_;
+    }
+    evictor_.Forget();
+    RETURN_IF_ERROR(FindEvictable(generation, &found_all), "looking for rows to evict");
+    if (evictor_.found() == 0) continue;
+    {
+      // What lies in the store's memory is written before everything waits for the removal.
+      ReadLock lock(state_lock_);
+      if (generation != generation_) return OkStatus();
+      if (log_ != nullptr) RETURN_IF_ERROR(store_->Flush(), "evicting rows");
+    }
+    WriteLock lock(state_lock_);
+    if (generation != generation_) return OkStatus();
+    RETURN_IF_ERROR(
+        evictor_.Remove(model_.tables, *store_, TimeOfEviction(), /*durably=*/log_ != nullptr),
+        "evicting rows");
+  }
+  return OkStatus();
+}
+
+Status PsCoreImpl::FindEvictable(std::uint64_t generation, bool* found_all) {
+  while (evictor_.found() < Evictor::kRowsAtOnce) {
+    ReadLock lock(state_lock_);
+    *found_all = true;
+    if (KeeperStops() || generation != generation_ || store_ == nullptr) return OkStatus();
+    if (tier_.NeedsRoom(model_.tables) || !evictor_.IsDue(model_.tables, step_)) return OkStatus();
+    *found_all = false;
+    RETURN_IF_ERROR(evictor_.Look(model_.tables, *store_, TimeOfEviction()));
+  }
   return OkStatus();
 }
 

@@ -238,6 +238,7 @@ Status PsCoreImpl::RecoverState() {
   RETURN_IF_ERROR(LoadTablesThatStepWhole());
   ASSIGN_OR_RETURN(log_, PushLog::Open(LogFolder(), LogOptions()));
   flushed_step_ = state.step();
+  written_step_ = flushed_step_;
   step_ = flushed_step_;  // the filters are about as old
   LoadAdmissions(*store_, LiveFolder());
   admissions_saved_at_ = flushed_step_;
@@ -402,12 +403,15 @@ Status PsCoreImpl::WriteState() {
   std::string stored;  // a snapshot of what did not change brings no new file
   const Status read = store_->Get(Family::kMeta, kStateKey, &stored);
   if (!read.ok() && read.code() != absl::StatusCode::kNotFound) return read;
-  if (read.ok() && stored == bytes) return OkStatus();
-  RETURN_IF_ERROR(
-      store_->PutSorted(Family::kMeta, 1, kStateKey.size() + bytes.size(), [&](std::size_t) {
-        return StoreRecord{kStateKey, bytes};
-      }));
-  return store_->Flush();
+  if (!read.ok() || stored != bytes) {
+    RETURN_IF_ERROR(
+        store_->PutSorted(Family::kMeta, 1, kStateKey.size() + bytes.size(), [&](std::size_t) {
+          return StoreRecord{kStateKey, bytes};
+        }));
+    RETURN_IF_ERROR(store_->Flush());
+  }
+  written_step_ = flushed_step_;
+  return OkStatus();
 }
 
 Status PsCoreImpl::WriteDense() {

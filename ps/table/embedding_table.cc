@@ -19,13 +19,16 @@ namespace {
   for (; n > 0; --n) *to++ = *from++;
 }
 
+EvictionRule RuleOf(const proto::EvictionConfig& config) {
+  return {config.max_age_pushes(), config.min_count(), config.min_norm(),
+          config.min_count_age_pushes()};
+}
+
 std::optional<ValueCodec> MakeCodec(const proto::TableConfig& config, std::uint64_t seed) {
   const Storage storage = StorageOf(config);
   if (storage == Storage::kFloat32) return std::nullopt;
   return ValueCodec(Float16TypeOf(storage), RoundingStream(seed, TableSalt(config.name())));
 }
-
-constexpr std::size_t kMaxDim = 4096;
 
 }  // namespace
 
@@ -63,6 +66,11 @@ Result<std::unique_ptr<EmbeddingTable>> EmbeddingTable::Make(const proto::TableC
     return absl::InvalidArgumentError(
         StrCat("table ", config.name(), ": l2 is ", config.l2(), ", must not be negative"));
   }
+  if (RuleOf(config.eviction()).evicts() && config.l2_rows() == proto::TableConfig::ALL) {
+    return absl::InvalidArgumentError(
+        StrCat("table ", config.name(), ": eviction goes by the pushes since a row's last step, ",
+               "but with l2_rows: ALL every row takes every step"));
+  }
   return std::unique_ptr<EmbeddingTable>(
       new EmbeddingTable(config, seed, std::move(optimizer), std::move(initializer)));
 }
@@ -74,6 +82,7 @@ EmbeddingTable::EmbeddingTable(const proto::TableConfig& config, std::uint64_t s
       layout_(config.dim(), optimizer->StateSize(config.dim()), StorageOf(config)),
       codec_(MakeCodec(config, seed)),
       l2_(static_cast<float>(config.l2())),
+      eviction_(RuleOf(config.eviction())),
       updates_all_rows_(config.l2_rows() == proto::TableConfig::ALL),
       no_gradient_(config.dim(), 0.0f),
       optimizer_(std::move(optimizer)),
@@ -380,6 +389,12 @@ TableCounts EmbeddingTable::Counts() const {
   const std::int64_t cold = cold_rows_.load(std::memory_order_relaxed);
   counts.rows = counts.resident_rows + static_cast<std::uint64_t>(std::max<std::int64_t>(cold, 0));
   counts.bytes = counts.resident_rows * layout_.RecordBytes() + index_bytes;
+  const auto evicted = [this](EvictionReason reason) {
+    return evicted_[static_cast<std::size_t>(reason)].load(std::memory_order_relaxed);
+  };
+  counts.evicted_age = evicted(EvictionReason::kAge);
+  counts.evicted_count = evicted(EvictionReason::kCount);
+  counts.evicted_norm = evicted(EvictionReason::kNorm);
   counts.fetched_rows = fetched_rows_.load(std::memory_order_relaxed);
   counts.spilled_rows = spilled_rows_.load(std::memory_order_relaxed);
   counts.pulled_rows = pulled_rows_.load(std::memory_order_relaxed);

@@ -34,6 +34,7 @@
 #include "ps/optim/row_optimizer.h"
 #include "ps/table/block_pool.h"
 #include "ps/table/cold_rows.h"
+#include "ps/table/eviction.h"
 #include "ps/table/initializer.h"
 #include "ps/table/key_groups.h"
 #include "ps/table/key_index.h"
@@ -63,6 +64,9 @@ struct TableCounts {
   std::uint64_t pushed_rows = 0;
   std::uint64_t fetched_rows = 0;  // read from the store
   std::uint64_t spilled_rows = 0;  // that left memory for the store
+  std::uint64_t evicted_age = 0;   // removed for good, by reason
+  std::uint64_t evicted_count = 0;
+  std::uint64_t evicted_norm = 0;
 };
 
 // Thread-safety: Pull, MakeResident, FindRefused, SaveAdmission, Push, WriteBack, SampleColdness
@@ -82,6 +86,7 @@ class EmbeddingTable {
   const RowOptimizer& optimizer() const { return *optimizer_; }
   // l2_rows: ALL.
   bool updates_all_rows() const { return updates_all_rows_; }
+  const EvictionRule& eviction() const { return eviction_; }
 
   // values[position * dim ...] = value of each key. Absent rows are not made. Rows from the store
   // come to memory, but not with kZero, which is for evaluation. Errors: of the store.
@@ -133,8 +138,23 @@ class EmbeddingTable {
                           const SlotRange& slots, RowBatch* batch);
   // After the batch could not be written.
   void MarkDirty(const KeyGroups& keys);
+  void MarkDirty(std::uint64_t key);
   // Forgets the clean rows of the stripe that the rule names. Returns the bytes freed.
   std::uint64_t Drop(std::uint32_t stripe, const SpillRule& rule);
+
+  // Rows may lie in the store alone.
+  bool may_have_cold_rows() const { return store_ != nullptr; }
+  // Visits the keys of the stripe's rows in memory that are to be removed for good, and some twice
+  // when the stripe grows meanwhile. The visitor must not call the table.
+  void FindEvictable(std::uint32_t stripe, const EvictionTime& time,
+                     const std::function<void(std::uint64_t, EvictionReason)>& visit) const;
+  // Of a record in the store, aligned to 2 bytes.
+  EvictionReason ReasonForRecord(const std::byte* record, const EvictionTime& time) const;
+  // Of a key's row in memory; empty if it has none there.
+  std::optional<EvictionReason> ReasonForResident(std::uint64_t key,
+                                                  const EvictionTime& time) const;
+  // Forgets a key's row, in memory or not, after its record was removed from the store.
+  void Evict(std::uint64_t key, EvictionReason reason);
 
   // Bytes of rows in memory and of the index, as of now.
   std::int64_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
@@ -212,6 +232,9 @@ class EmbeddingTable {
   void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
                  bool dirty);
   void SetRecord(std::uint32_t row, const std::byte* record);
+  EvictionReason ReasonFor(const std::byte* value, const RowMetadata& metadata,
+                           const EvictionTime& time) const;
+  EvictionReason ReasonForRow(std::uint32_t row, const EvictionTime& time) const;
   std::uint16_t* CodesOf(std::uint32_t row) const {
     return reinterpret_cast<std::uint16_t*>(memory_.Value(row));
   }
@@ -222,6 +245,7 @@ class EmbeddingTable {
   const RowLayout layout_;
   const std::optional<ValueCodec> codec_;  // of 16-bit values
   const float l2_;
+  const EvictionRule eviction_;
   const bool updates_all_rows_;
   const std::vector<float> no_gradient_;  // [dim] zeros
   const std::unique_ptr<RowOptimizer> optimizer_;
@@ -234,6 +258,7 @@ class EmbeddingTable {
   std::atomic<std::int64_t> memory_bytes_{0};
   std::atomic<std::uint64_t> pulled_rows_{0}, pulled_absent_{0}, pushed_rows_{0};
   std::atomic<std::uint64_t> fetched_rows_{0}, spilled_rows_{0};
+  std::array<std::atomic<std::uint64_t>, kEvictionReasons> evicted_{};
 };
 
 }  // namespace cairn::ps

@@ -14,6 +14,8 @@ namespace cairn::ps {
 // each in a loop of its own that has kRowsAhead lines on their way from memory.
 constexpr std::size_t kBatch = 512;
 constexpr std::size_t kRowsAhead = 32;
+// As EmbeddingTable::Make checks.
+constexpr std::size_t kMaxDim = 4096;
 // Records longer than this are left to the hardware's own prefetcher after the first lines.
 constexpr std::size_t kMaxPrefetchBytes = 512;
 

@@ -188,6 +188,15 @@ void EmbeddingTable::MarkDirty(const KeyGroups& keys) {
   }
 }
 
+void EmbeddingTable::MarkDirty(std::uint64_t key) {
+  const std::uint64_t mixed = MixedKey(key);
+  const IndexedKey indexed{key, static_cast<std::uint32_t>(mixed), 0};
+  std::uint32_t row;
+  Stripe& stripe = *stripes_[StripeOf(mixed)];
+  WriteLock lock(stripe.lock);
+  stripe.index.FindAndMark({&indexed, 1}, &row);
+}
+
 std::uint64_t EmbeddingTable::Drop(std::uint32_t stripe_number, const SpillRule& rule) {
   Stripe& stripe = *stripes_[stripe_number];
   WriteLock lock(stripe.lock);

@@ -203,6 +203,20 @@ void KeyIndex::Place(std::uint64_t key, std::uint32_t hash, std::uint32_t row, b
   ++size_;
 }
 
+std::uint32_t KeyIndex::Remove(std::uint64_t key, std::uint32_t hash) {
+  if (bucket_count_ == 0) return kNoRow;
+  for (std::size_t b = Home(hash);; b = Next(b)) {
+    const Bucket& bucket = buckets()[b];
+    for (std::size_t i = 0; i < bucket.count; ++i) {
+      if (bucket.keys[i] != key) continue;
+      const std::uint32_t row = bucket.rows[i];
+      RemoveAt(b, i);
+      return row;
+    }
+    if (bucket.passed == 0) return kNoRow;
+  }
+}
+
 // The last entry of the bucket takes the free place.
 void KeyIndex::RemoveAt(std::size_t b, std::size_t i) {
   const auto hash = static_cast<std::uint32_t>(MixedKey(buckets()[b].keys[i]));

@@ -39,6 +39,8 @@ class KeyIndex {
 
   // Adds a key that is not there; it is recent.
   void Insert(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty);
+  // Removes a key; returns its row, or kNoRow if it is not there.
+  std::uint32_t Remove(std::uint64_t key, std::uint32_t hash);
   // Makes room for `more` insertions without growth in between.
   void Reserve(std::size_t more);
   // Gives memory back after many removals: all of it when no key is left.

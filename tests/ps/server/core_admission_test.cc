@@ -144,6 +144,12 @@ TEST_F(CoreAdmission, SightingsOutliveSnapshotsRecoveryAndAnotherNumberOfServers
   ShardCluster back(job, 1, folder_, "back");
   ASSERT_EQ(back.Restore(folder_ / "two_shards"), OkStatus());
   expect_admitted(back);
+  // A filter with room for millions of keys takes little in a checkpoint while it counts hundreds.
+  proto::CheckpointManifest manifest;
+  ASSERT_EQ(ReadManifest(folder_ / "one", &manifest), OkStatus());
+  std::uint64_t bytes = 0;
+  for (const proto::FileEntry& file : manifest.file()) bytes += file.bytes();
+  EXPECT_LT(bytes, 200'000u);
 }
 
 TEST_F(CoreAdmission, AFilterOfAnotherThresholdIsLeftOutWithAWarning) {
