@@ -99,6 +99,7 @@ class MeteredCore final : public ps::PsCore {
   Status Restore(const std::string& checkpoint, proto::RestoreReply* reply) override {
     return core_->Restore(checkpoint, reply);
   }
+  Status Recover(proto::RestoreReply* reply) override { return core_->Recover(reply); }
   void Stats(proto::PsStatsReply* reply) const override { core_->Stats(reply); }
 
  private:
