@@ -16,6 +16,7 @@
 #include "proto/config.pb.h"
 #include "proto/ps_service.pb.h"
 #include "ps/optim/optimizers.h"
+#include "ps/table/storage.h"
 
 namespace cairn::launch {
 namespace {
@@ -49,6 +50,7 @@ Status AddTables(const proto::JobConfig& job, proto::CheckpointManifest* manifes
     entry.set_dim(table.dim());
     entry.set_optimizer(std::string(optimizer->name()));
     entry.set_state_floats(static_cast<std::uint32_t>(optimizer->StateSize(table.dim())));
+    ps::SetStorage(ps::StorageOf(table), &entry);
     entry.set_rows(0);
   }
   return OkStatus();

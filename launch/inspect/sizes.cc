@@ -8,7 +8,9 @@
 namespace cairn::launch {
 
 std::uint64_t RecordBytes(const proto::TableEntry& table) {
-  return ps::RowLayout(table.dim(), table.state_floats()).RecordBytes();
+  return ps::RowLayout(table.dim(), table.state_floats(),
+                       ps::StorageOf(table).value_or(ps::Storage::kFloat32))
+      .RecordBytes();
 }
 
 std::uint64_t TableBytes(const proto::TableEntry& table) {

@@ -219,6 +219,7 @@ void WriteContents(const proto::CheckpointManifest& manifest, JsonWriter& json) 
     json.Key("dim").Uint(table.dim());
     json.Key("optimizer").String(table.optimizer());
     json.Key("state_floats").Uint(table.state_floats());
+    json.Key("storage").String(table.storage());
     json.Key("rows").Uint(table.rows());
     json.Key("bytes").Uint(TableBytes(table));
     json.EndObject();

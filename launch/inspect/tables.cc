@@ -15,8 +15,9 @@ std::uint64_t RowsOfTable(const proto::ShardEntry& shard, int table) {
 
 Table AsTable(const proto::CheckpointManifest& manifest) {
   std::vector<Column> columns = {
-      {"id", true},           {"table"},      {"dim", true},  {"optimizer"}, {"state floats", true},
-      {"record bytes", true}, {"rows", true}, {"bytes", true}};
+      {"id", true},           {"table"},   {"dim", true},          {"optimizer"},
+      {"state floats", true}, {"storage"}, {"record bytes", true}, {"rows", true},
+      {"bytes", true}};
   for (const proto::ShardEntry& shard : manifest.shard()) {
     columns.push_back({StrCat("ps ", shard.ps()), true});
   }
@@ -30,6 +31,7 @@ Table AsTable(const proto::CheckpointManifest& manifest) {
                                StrCat(entry.dim()),
                                entry.optimizer(),
                                StrCat(entry.state_floats()),
+                               entry.storage(),
                                StrCat(RecordBytes(entry)),
                                count(entry.rows()),
                                Cell(HumanBytes(bytes), StrCat(bytes))};
@@ -52,6 +54,7 @@ std::string AsJson(const proto::CheckpointManifest& manifest) {
     json.Key("dim").Uint(entry.dim());
     json.Key("optimizer").String(entry.optimizer());
     json.Key("state_floats").Uint(entry.state_floats());
+    json.Key("storage").String(entry.storage());
     json.Key("record_bytes").Uint(RecordBytes(entry));
     json.Key("rows").Uint(entry.rows());
     json.Key("bytes").Uint(TableBytes(entry));

@@ -26,6 +26,11 @@ EmbeddingTable* FindTable(std::span<const std::unique_ptr<EmbeddingTable>> table
 
 Status CheckTable(const proto::TableEntry& stored, const EmbeddingTable& table) {
   const RowLayout& layout = table.layout();
+  if (StorageOf(stored) != layout.storage()) {
+    return absl::FailedPreconditionError(
+        StrCat("table ", stored.name(), ": the checkpoint keeps values as ", stored.storage(),
+               ", the job wants ", StorageName(layout.storage()), " (table.storage)"));
+  }
   if (stored.dim() == layout.dim() && stored.optimizer() == table.optimizer().name() &&
       stored.state_floats() == layout.state_floats()) {
     return OkStatus();

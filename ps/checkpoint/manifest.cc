@@ -9,6 +9,7 @@
 #include "common/io/checksum.h"
 #include "common/io/file.h"
 #include "proto/checkpoint.pb.h"
+#include "ps/table/storage.h"
 
 namespace cairn::ps {
 namespace {
@@ -67,6 +68,10 @@ Status CheckTables(const proto::CheckpointManifest& manifest) {
       return absl::DataLossError(StrCat("table \"", table.name(), "\" is listed twice or has ",
                                         table.dim(), " floats and ", table.state_floats(),
                                         " of state"));
+    }
+    if (!StorageOf(table).has_value()) {
+      return absl::DataLossError(StrCat("table ", table.name(), " has values of type \"",
+                                        table.storage(), "\", which this program does not know"));
     }
   }
   return OkStatus();

@@ -8,6 +8,7 @@
 #include "proto/checkpoint.pb.h"
 #include "ps/dense/dense_format.h"
 #include "ps/store/rocks_store.h"
+#include "ps/table/value_codec.h"
 
 namespace cairn::ps {
 namespace {
@@ -20,7 +21,8 @@ std::string SlotBegin(std::uint32_t slot) {
   return std::string(View(EncodeRowKey({static_cast<std::uint16_t>(slot), 0, 0})));
 }
 
-// Records are copied here, since the store's bytes may lie unaligned.
+// Records are copied here, since the store's bytes may lie unaligned. Values of 16 bits, and the
+// state behind them, which would not lie at a multiple of 4 bytes, are copied once more.
 class AlignedRecord {
  public:
   const std::byte* Copy(std::string_view bytes) {
@@ -28,9 +30,20 @@ class AlignedRecord {
     std::memcpy(floats_.data(), bytes.data(), bytes.size());
     return reinterpret_cast<const std::byte*>(floats_.data());
   }
+  // The numbers of a copied record: value, then state.
+  std::span<const float> Decode(const RowLayout& layout, const std::byte* record) {
+    // Rounding, and so the stream, plays no part.
+    const ValueCodec codec(Float16TypeOf(layout.storage()), 0);
+    decoded_.resize(layout.dim() + layout.state_floats());
+    codec.Decode(reinterpret_cast<const std::uint16_t*>(record), layout.dim(), decoded_.data());
+    std::memcpy(decoded_.data() + layout.dim(), record + layout.ValueBytes(),
+                layout.state_floats() * sizeof(float));
+    return decoded_;
+  }
 
  private:
   std::vector<float> floats_;
+  std::vector<float> decoded_;
 };
 
 class RocksShardReader : public ShardReader {
@@ -43,7 +56,8 @@ class RocksShardReader : public ShardReader {
         first_slot_(shard.first_slot()),
         last_slot_(shard.last_slot()) {
     for (const proto::TableEntry& table : manifest.table()) {
-      layouts_.emplace_back(table.dim(), table.state_floats());
+      layouts_.emplace_back(table.dim(), table.state_floats(),
+                            StorageOf(table).value_or(Storage::kFloat32));
     }
   }
 
@@ -142,6 +156,15 @@ class RocksShardReader : public ShardReader {
                                         layout.RecordBytes()));
     }
     const std::byte* const record = aligned->Copy(value);
+    if (layout.storage() != Storage::kFloat32) {
+      const std::span<const float> numbers = aligned->Decode(layout, record);
+      return RowView{key.slot,
+                     key.key,
+                     numbers.first(layout.dim()),
+                     numbers.subspan(layout.dim()),
+                     layout.Metadata(record),
+                     {record, value.size()}};
+    }
     return RowView{key.slot,
                    key.key,
                    layout.Value(record),

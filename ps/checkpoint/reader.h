@@ -28,7 +28,7 @@ namespace cairn::ps {
 struct RowView {
   std::uint32_t slot = 0;
   std::uint64_t key = 0;
-  std::span<const float> value;  // dim floats
+  std::span<const float> value;  // dim floats, decoded where they are stored as 16-bit numbers
   std::span<const float> state;  // state_floats floats
   RowMetadata metadata;
   std::span<const std::byte> record;  // all of it, as it is stored

@@ -57,6 +57,12 @@ Result<Model> MakeModel(const proto::JobConfig& job, const SlotRange& slots) {
   for (const proto::TableConfig& config : job.table()) {
     ASSIGN_OR_RETURN(auto table, EmbeddingTable::Make(config, job.seed()));
     model.tables.push_back(std::move(table));
+    ASSIGN_OR_RETURN(
+        auto admission,
+        Admission::Make(config.admission(), job.seed(), TableSalt(config.name()), slots), "table ",
+        config.name());
+    if (admission->admits_all()) admission = nullptr;
+    model.admissions.push_back(std::move(admission));
   }
   ASSIGN_OR_RETURN(model.dense, DenseParameters::Make(job.dense(), slots));
   return model;
@@ -199,6 +205,8 @@ Status PsCoreImpl::Push(std::span<const RowsUpdate> tables, std::span<const Dens
   for (std::size_t i = 0; i < tables.size(); ++i) {
     RETURN_IF_ERROR(model_.tables[tables[i].table]->MakeResident((*groups)[i]));
   }
+  AdmittedRows admitted;
+  tables = LeaveOutRefused(tables, &*groups, &admitted);
   const Result<std::uint64_t> step = NumberPush(tables, dense, id, learning_rate_scale);
   if (!step.ok()) return Refuse(SayWhatToDo(step.status()));
   // From here on the push cannot fail.
@@ -295,10 +303,10 @@ void PsCoreImpl::Stats(proto::PsStatsReply* reply) const {
   ReadLock lock(state_lock_);
   reply->Clear();
   reply->set_ps(options_.ps);
-  for (const auto& table : model_.tables) {
-    const TableCounts counts = table->Counts();
+  for (std::size_t t = 0; t < model_.tables.size(); ++t) {
+    const TableCounts counts = model_.tables[t]->Counts();
     proto::TableStats* const out = reply->add_table();
-    out->set_name(table->name());
+    out->set_name(model_.tables[t]->name());
     out->set_rows(counts.rows);
     out->set_bytes(counts.bytes);
     out->set_pulled_rows(counts.pulled_rows);
@@ -307,6 +315,10 @@ void PsCoreImpl::Stats(proto::PsStatsReply* reply) const {
     out->set_resident_rows(counts.resident_rows);
     out->set_fetched_rows(counts.fetched_rows);
     out->set_spilled_rows(counts.spilled_rows);
+    const Admission* const admission = model_.admissions[t].get();
+    if (admission == nullptr) continue;
+    out->set_admitted(admission->counts().admitted);
+    out->set_not_admitted(admission->counts().refused);
   }
   reply->set_dense_floats(model_.dense->FloatCount());
   reply->set_pulls(pulls_.load(std::memory_order_relaxed));

@@ -1,5 +1,6 @@
 // Shared by the files of PsCore; nobody else includes it.
 //   ps_core.cc         requests
+//   ps_core_admission.cc  keys that get no row
 //   ps_core_state.cc   snapshot, restore, recovery
 //   ps_core_keeper.cc  the background thread: room in memory, length of the log
 #pragma once
@@ -25,6 +26,7 @@
 #include "ps/server/push_ledger.h"
 #include "ps/store/folder_lock.h"
 #include "ps/store/rocks_store.h"
+#include "ps/table/admission.h"
 #include "ps/table/embedding_table.h"
 #include "ps/tier/row_tier.h"
 #include "ps/tier/store_rows.h"
@@ -34,6 +36,7 @@ namespace cairn::ps {
 // What Restore replaces as a whole.
 struct Model {
   std::vector<std::unique_ptr<EmbeddingTable>> tables;
+  std::vector<std::unique_ptr<Admission>> admissions;  // by table; null: every key gets a row
   std::unique_ptr<DenseParameters> dense;
 };
 
@@ -101,6 +104,17 @@ class PsCoreImpl : public PsCore {
   Status CheckPush(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
                    double learning_rate_scale, std::vector<KeyGroups>* groups)
       REQUIRES_SHARED(state_lock_);
+  // What is left of a push when some keys get no row.
+  struct AdmittedRows {
+    std::vector<RowsUpdate> tables;  // empty: nothing was left out
+    std::vector<std::vector<std::uint64_t>> keys;
+    std::vector<std::vector<float>> gradients;
+  };
+  // The push without the keys that have no row and get none; `groups` are then of what is left.
+  // Rows that lie in the store have been brought to memory. The result borrows from `admitted`.
+  std::span<const RowsUpdate> LeaveOutRefused(std::span<const RowsUpdate> tables,
+                                              std::vector<KeyGroups>* groups,
+                                              AdmittedRows* admitted) REQUIRES_SHARED(state_lock_);
   // Gives the push its number; in the log, if there is one.
   Result<std::uint64_t> NumberPush(std::span<const RowsUpdate> tables,
                                    std::span<const DenseChunkUpdate> dense, PushId id,
@@ -133,6 +147,12 @@ class PsCoreImpl : public PsCore {
                     const proto::ServerState& state) REQUIRES(state_lock_);
   Status LoadDense(const google::protobuf::RepeatedPtrField<proto::DenseTensorEntry>& entries)
       REQUIRES(state_lock_);
+  // Puts what admission has counted into the database, if it changed since it was last put.
+  Status SaveAdmissions() REQUIRES_SHARED(state_lock_);
+  // What cannot be loaded is a warning: its keys are counted anew.
+  void LoadAdmissions(const RowStore& store, const std::string& source) REQUIRES(state_lock_);
+  void LoadAdmissions(const std::string& checkpoint, const proto::CheckpointManifest& manifest,
+                      const LoadPlan& plan) REQUIRES(state_lock_);
   // NotFound when the database has none.
   Status ReadState(proto::ServerState* state) REQUIRES(state_lock_);
   Status CheckState(const proto::ServerState& state) const REQUIRES(state_lock_);
@@ -161,6 +181,8 @@ class PsCoreImpl : public PsCore {
   // ---- keeper
   void KeeperLoop();
   void WakeKeeper() EXCLUDES(keeper_mu_);
+  // Tells those who wait that there may be room now.
+  void TellRound() EXCLUDES(keeper_mu_);
   // Waits, without locks, until rows may come to memory.
   Status WaitForRoom() EXCLUDES(state_lock_, keeper_mu_);
   bool IsFull() const EXCLUDES(state_lock_);
@@ -195,6 +217,9 @@ class PsCoreImpl : public PsCore {
   ShardFileLister files_ GUARDED_BY(state_lock_);
   std::uint64_t generation_ GUARDED_BY(state_lock_) = 0;    // of the state: Restore, Recover
   std::uint64_t flushed_step_ GUARDED_BY(state_lock_) = 0;  // see ServerState.step
+  // The push as of which the database has what admission has counted. Set under state_lock_, and
+  // by the keeper while it is shared.
+  std::atomic<std::uint64_t> admissions_saved_at_{0};
   RowTier tier_;
 
   PushLedger ledger_;
@@ -213,15 +238,15 @@ class PsCoreImpl : public PsCore {
   std::thread counting_ GUARDED_BY(counting_mu_);
   std::atomic<bool> stop_counting_{false};
 
-  // Taken by requests that hold state_lock_; who holds it takes no other lock.
-  mutable Mutex keeper_mu_;
+  mutable Mutex keeper_mu_;  // state_lock_ may be held when it is taken, never the other way
   CondVar keeper_wake_;
   CondVar room_made_;
   bool keeper_wanted_ GUARDED_BY(keeper_mu_) = false;
   bool keeper_stops_ GUARDED_BY(keeper_mu_) = false;
+  std::uint64_t keeper_rounds_ GUARDED_BY(keeper_mu_) = 0;  // after which there may be room
+  std::uint64_t keeper_failures_ GUARDED_BY(keeper_mu_) = 0;
   Status keeper_status_ GUARDED_BY(keeper_mu_);  // of its last round
-  std::uint64_t times_room_made_ GUARDED_BY(keeper_mu_) = 0;
-  std::thread keeper_;  // last: it uses everything above
+  std::thread keeper_;                           // last: it uses everything above
 };
 
 }  // namespace cairn::ps

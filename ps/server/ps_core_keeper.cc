@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{100};
 constexpr std::chrono::milliseconds kWaitStep{1000};
-constexpr std::chrono::seconds kMostWait{60};  // then a request that waits for room is refused
-constexpr std::chrono::seconds kSayAfter{5};   // then a wait is told in the log
+constexpr std::chrono::seconds kLongestWait{60};  // then a request that waits for room is refused
+constexpr std::chrono::seconds kSayAfter{5};      // until a wait is told in the log
 
 }  // namespace
 
@@ -51,10 +51,19 @@ void PsCoreImpl::KeeperLoop() {
       } else if (status.ok() && !keeper_status_.ok()) {
         LOG(WARNING) << "server " << options_.ps << ": goes on";
       }
+      if (!status.ok()) ++keeper_failures_;
       keeper_status_ = status;
     }
-    room_made_.NotifyAll();
+    TellRound();
   }
+}
+
+void PsCoreImpl::TellRound() {
+  {
+    MutexLock lock(keeper_mu_);
+    ++keeper_rounds_;
+  }
+  room_made_.NotifyAll();
 }
 
 bool PsCoreImpl::IsFull() const {
@@ -63,33 +72,42 @@ bool PsCoreImpl::IsFull() const {
   return store_ != nullptr && tier_.IsFull(model_.tables);
 }
 
+// Locks: whoever holds state_lock_ may ask for keeper_mu_ (WakeKeeper), so it is never asked for
+// the other way round. A round that ends between the look at the memory and the wait shows in the
+// count.
 Status PsCoreImpl::WaitForRoom() {
   if (!IsFull()) return OkStatus();
   waits_for_room_.fetch_add(1, std::memory_order_relaxed);
-  const auto begin = std::chrono::steady_clock::now();
-  bool is_said = false;
-  std::uint64_t seen = 0;
-  for (auto waited = begin - begin; waited < kMostWait;
-       waited = std::chrono::steady_clock::now() - begin) {
-    WakeKeeper();
+  const auto began = std::chrono::steady_clock::now();
+  bool told = false;
+  for (auto waited = kWaitStep.zero(); waited < kLongestWait;) {
+    std::uint64_t rounds = 0, failures = 0;
     {
       MutexLock lock(keeper_mu_);
-      // Not IsFull: a request that holds state_lock_ may be waiting for keeper_mu_ to wake the
-      // keeper, and the keeper for that request.
-      (void)room_made_.WaitFor(keeper_mu_, kWaitStep, [this, seen]() NO_THREAD_SAFETY_ANALYSIS {
-        return !keeper_status_.ok() || times_room_made_ != seen;
-      });
-      seen = times_room_made_;
-      if (!keeper_status_.ok()) return SayWhatToDo(keeper_status_);
+      rounds = keeper_rounds_;
+      failures = keeper_failures_;
     }
     if (!IsFull()) return OkStatus();
-    if (waited > kSayAfter && !std::exchange(is_said, true)) {
+    WakeKeeper();
+    Status failed;
+    {
+      MutexLock lock(keeper_mu_);
+      (void)room_made_.WaitFor(keeper_mu_, kWaitStep, [this, rounds]() NO_THREAD_SAFETY_ANALYSIS {
+        return keeper_rounds_ != rounds;
+      });
+      if (keeper_failures_ != failures) failed = keeper_status_;
+    }
+    if (!IsFull()) return OkStatus();
+    RETURN_IF_ERROR(SayWhatToDo(failed));
+    waited = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - began);
+    if (waited > kSayAfter && !std::exchange(told, true)) {
       LOG(WARNING) << "server " << options_.ps << ": a request waits until rows have left memory";
     }
   }
   return absl::ResourceExhaustedError(StrCat("server ", options_.ps,
                                              ": no room for rows in memory after ",
-                                             kMostWait.count(), " s (server.memory_mib)"));
+                                             kLongestWait.count(), " s (server.memory_mib)"));
 }
 
 Status PsCoreImpl::MakeRoom() {
@@ -108,12 +126,7 @@ Status PsCoreImpl::MakeRoom() {
       if (generation != generation_) return OkStatus();
       idle = tier_.Drop(model_.tables) > 0 ? 0 : idle + 1;
     }
-    if (idle > 0) continue;
-    {
-      MutexLock lock(keeper_mu_);
-      ++times_room_made_;
-    }
-    room_made_.NotifyAll();
+    TellRound();
   }
   return OkStatus();
 }
@@ -143,6 +156,11 @@ Status PsCoreImpl::CutLog() {
     step = step_;
   }
   RETURN_IF_ERROR(WriteDirtyRows(generation), "cutting the log");
+  {
+    ReadLock lock(state_lock_);
+    if (generation == generation_ && CheckReady().ok())
+      RETURN_IF_ERROR(SaveAdmissions(), "cutting the log");
+  }
   WriteLock lock(state_lock_);
   if (generation != generation_ || !CheckReady().ok()) return OkStatus();
   RETURN_IF_ERROR(FlushDense(*model_.dense, *store_), "cutting the log");
@@ -163,7 +181,7 @@ Status PsCoreImpl::WriteDirtyRows(std::uint64_t generation) {
       // Let go of the lock after each batch: a snapshot need not wait for all of them.
       ReadLock lock(state_lock_);
       if (generation != generation_ || !CheckReady().ok()) return OkStatus();
-      while (stripe < kStripes && batch.size() < RowTier::kBatchRows) {
+      while (stripe < kStripes && !RowTier::IsFullBatch(batch)) {
         model_.tables[t]->WriteBack(stripe++, nullptr, static_cast<std::uint16_t>(t), slots_,
                                     &batch);
       }

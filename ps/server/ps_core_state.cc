@@ -54,6 +54,7 @@ void PsCoreImpl::Close() {
 
 Status PsCoreImpl::WriteSnapshot(const std::string& folder, proto::SnapshotReply* reply) {
   RETURN_IF_ERROR(FlushDirty(model_.tables, *model_.dense, slots_, *store_));
+  RETURN_IF_ERROR(SaveAdmissions());
   RETURN_IF_ERROR(store_->Flush());
   flushed_step_ = step_;
   RETURN_IF_ERROR(WriteState());
@@ -94,6 +95,7 @@ Status PsCoreImpl::Restore(const std::string& checkpoint, proto::RestoreReply* r
   reply->Clear();
   reply->set_rows(0);
   Status loaded = LoadCheckpoint(checkpoint, manifest, plan, reply);
+  if (loaded.ok()) LoadAdmissions(checkpoint, manifest, plan);
   if (loaded.ok() && !layout.empty()) loaded = model_.dense->Register(layout);
   if (loaded.ok()) loaded = OpenLog();
   if (!loaded.ok()) Close();  // half a model serves nobody
@@ -176,6 +178,7 @@ Status PsCoreImpl::OpenLog() {
   ResetGates(step_ + 1);
   if (!durability_.logged) return OkStatus();
   RETURN_IF_ERROR(FlushDirty(model_.tables, *model_.dense, slots_, *store_));
+  RETURN_IF_ERROR(SaveAdmissions());
   for (const auto& table : model_.tables) table->MarkAllClean();
   model_.dense->MarkAllClean();
   RETURN_IF_ERROR(store_->Flush());
@@ -235,6 +238,9 @@ Status PsCoreImpl::RecoverState() {
   RETURN_IF_ERROR(LoadTablesThatStepWhole());
   ASSIGN_OR_RETURN(log_, PushLog::Open(LogFolder(), LogOptions()));
   flushed_step_ = state.step();
+  step_ = flushed_step_;  // the filters are about as old
+  LoadAdmissions(*store_, LiveFolder());
+  admissions_saved_at_ = flushed_step_;
   step_ = std::max(state.step(), log_->last_lsn());
   RETURN_IF_ERROR(log_->AdvanceTo(step_ + 1));
   RETURN_IF_ERROR(ReplayLog(flushed_step_ + 1));
@@ -353,7 +359,8 @@ Status PsCoreImpl::CheckState(const proto::ServerState& state) const {
       state.table(), model_.tables, [](const proto::TableEntry& stored, const auto& table) {
         return stored.name() == table->name() && stored.dim() == table->layout().dim() &&
                stored.optimizer() == table->optimizer().name() &&
-               stored.state_floats() == table->layout().state_floats();
+               stored.state_floats() == table->layout().state_floats() &&
+               StorageOf(stored) == table->layout().storage();
       });
   if (same_slots && same_tables) return OkStatus();
   return absl::FailedPreconditionError(StrCat(options_.folder,
@@ -373,6 +380,7 @@ Status PsCoreImpl::WriteState() {
     entry->set_dim(static_cast<std::uint32_t>(table->layout().dim()));
     entry->set_optimizer(std::string(table->optimizer().name()));
     entry->set_state_floats(static_cast<std::uint32_t>(table->layout().state_floats()));
+    SetStorage(table->layout().storage(), entry);
   }
   for (const proto::DenseTensorEntry& entry : model_.dense->Describe()) *state.add_dense() = entry;
   if (durability_.logged) {

@@ -10,7 +10,7 @@ namespace cairn::ps {
 
 std::size_t BlockPool::RegionBytes(std::size_t bytes) {
   std::size_t region = 2u << 20;
-  while (region < 16 * bytes) region *= 8;
+  while (region < 32 * bytes) region *= 8;
   return region;
 }
 

@@ -42,7 +42,7 @@ class BlockPool {
     Pages own_;
   };
 
-  // At least `bytes`, rounded up to a size of the pool (steps of at most a sixteenth).
+  // At least `bytes`, rounded up to a size of the pool (steps of about 3 %).
   Block Allocate(std::size_t bytes) EXCLUDES(mu_);
 
  private:
@@ -54,7 +54,7 @@ class BlockPool {
     std::vector<bool> used;
   };
 
-  // A region that is cut into 16 or more blocks of the size; what no block has touched costs no
+  // A region that is cut into 32 or more blocks of the size; what no block has touched costs no
   // memory.
   static std::size_t RegionBytes(std::size_t bytes);
   static std::size_t RoundUp(std::size_t bytes);

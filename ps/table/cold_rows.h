@@ -16,9 +16,9 @@ class ColdRows {
  public:
   virtual ~ColdRows() = default;
 
-  // visit(i, record) for those of `keys`, all different and in any order, that have a record; in no
-  // order. Records have the bytes of the table's layout and live until the visitor returns.
-  // Errors: of the store.
+  // visit(i, record) for those of `keys`, which come in any order and may repeat, that have a
+  // record; in no order. Records have the bytes of the table's layout and live until the visitor
+  // returns. Errors: of the store.
   virtual Status Fetch(
       std::span<const std::uint64_t> keys,
       const std::function<void(std::size_t index, std::string_view record)>& visit) const = 0;

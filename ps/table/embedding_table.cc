@@ -19,6 +19,14 @@ namespace {
   for (; n > 0; --n) *to++ = *from++;
 }
 
+std::optional<ValueCodec> MakeCodec(const proto::TableConfig& config, std::uint64_t seed) {
+  const Storage storage = StorageOf(config);
+  if (storage == Storage::kFloat32) return std::nullopt;
+  return ValueCodec(Float16TypeOf(storage), RoundingStream(seed, TableSalt(config.name())));
+}
+
+constexpr std::size_t kMaxDim = 4096;
+
 }  // namespace
 
 // Absent rows of one batch, to be initialised together.
@@ -33,6 +41,12 @@ struct EmbeddingTable::Fresh {
   }
 };
 
+// Of the rows of a batch that a push has just made, where they are not made in place.
+struct EmbeddingTable::InitialValues {
+  std::vector<float> floats;
+  const float* of[kBatch];  // null: the row was there
+};
+
 Result<std::unique_ptr<EmbeddingTable>> EmbeddingTable::Make(const proto::TableConfig& config,
                                                              std::uint64_t seed) {
   ASSIGN_OR_RETURN(auto optimizer, MakeOptimizer(config.optimizer()), "table ", config.name(),
@@ -40,9 +54,9 @@ Result<std::unique_ptr<EmbeddingTable>> EmbeddingTable::Make(const proto::TableC
   ASSIGN_OR_RETURN(auto initializer,
                    MakeInitializer(config.initializer(), seed, TableSalt(config.name())), "table ",
                    config.name(), ": initializer");
-  if (config.dim() < 1 || config.dim() > 4096) {
-    return absl::InvalidArgumentError(
-        StrCat("table ", config.name(), ": dim is ", config.dim(), ", must be in [1, 4096]"));
+  if (config.dim() < 1 || config.dim() > kMaxDim) {
+    return absl::InvalidArgumentError(StrCat("table ", config.name(), ": dim is ", config.dim(),
+                                             ", must be in [1, ", kMaxDim, "]"));
   }
   const auto l2 = static_cast<float>(config.l2());
   if (!(l2 >= 0 && l2 <= std::numeric_limits<float>::max())) {
@@ -50,14 +64,15 @@ Result<std::unique_ptr<EmbeddingTable>> EmbeddingTable::Make(const proto::TableC
         StrCat("table ", config.name(), ": l2 is ", config.l2(), ", must not be negative"));
   }
   return std::unique_ptr<EmbeddingTable>(
-      new EmbeddingTable(config, std::move(optimizer), std::move(initializer)));
+      new EmbeddingTable(config, seed, std::move(optimizer), std::move(initializer)));
 }
 
-EmbeddingTable::EmbeddingTable(const proto::TableConfig& config,
+EmbeddingTable::EmbeddingTable(const proto::TableConfig& config, std::uint64_t seed,
                                std::unique_ptr<RowOptimizer> optimizer,
                                std::unique_ptr<RowInitializer> initializer)
     : name_(config.name()),
-      layout_(config.dim(), optimizer->StateSize(config.dim())),
+      layout_(config.dim(), optimizer->StateSize(config.dim()), StorageOf(config)),
+      codec_(MakeCodec(config, seed)),
       l2_(static_cast<float>(config.l2())),
       updates_all_rows_(config.l2_rows() == proto::TableConfig::ALL),
       no_gradient_(config.dim(), 0.0f),
@@ -75,8 +90,9 @@ Status EmbeddingTable::Pull(const KeyGroups& keys, AbsentValue absent, float* va
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     const auto group = keys.Group(s);
     if (group.empty()) continue;
-    missing +=
-        PullGroup(*stripes_[s], group, absent, values, store_ == nullptr ? nullptr : &misses);
+    std::vector<IndexedKey>* const wanted = store_ == nullptr ? nullptr : &misses;
+    missing += codec_.has_value() ? PullGroup<true>(*stripes_[s], group, absent, values, wanted)
+                                  : PullGroup<false>(*stripes_[s], group, absent, values, wanted);
   }
   pulled_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
   if (misses.empty()) {
@@ -86,6 +102,7 @@ Status EmbeddingTable::Pull(const KeyGroups& keys, AbsentValue absent, float* va
   return PullCold(misses, absent, values);
 }
 
+template <bool kCoded>
 std::size_t EmbeddingTable::PullGroup(Stripe& stripe, std::span<const IndexedKey> group,
                                       AbsentValue absent, float* values,
                                       std::vector<IndexedKey>* misses) {
@@ -103,11 +120,16 @@ std::size_t EmbeddingTable::PullGroup(Stripe& stripe, std::span<const IndexedKey
         keys.size(),
         [&](std::size_t i) {
           if (rows[i] != KeyIndex::kNoRow) Prefetch<0>(memory_.Value(rows[i]), bytes);
-          Prefetch<1>(values + std::size_t{keys[i].position} * dim, bytes);
+          Prefetch<1>(values + std::size_t{keys[i].position} * dim, dim * sizeof(float));
         },
         [&](std::size_t i) {
+          float* const out = values + std::size_t{keys[i].position} * dim;
           if (rows[i] != KeyIndex::kNoRow) {
-            CopyFloats(ValueOf(rows[i]), dim, values + std::size_t{keys[i].position} * dim);
+            if constexpr (kCoded) {
+              codec_->Decode(CodesOf(rows[i]), dim, out);
+            } else {
+              CopyFloats(ValueOf(rows[i]), dim, out);
+            }
           } else {
             absent_keys[absent_count++] = keys[i];
           }
@@ -142,21 +164,50 @@ void EmbeddingTable::PushRows(const KeyGroups& keys, const float* gradients, con
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     const auto group = keys.Group(s);
     if (updates_all_rows_ || !group.empty()) {
-      PushGroup(*stripes_[s], group, gradients, step);
+      if (codec_.has_value()) {
+        PushGroup<true>(*stripes_[s], group, gradients, step);
+      } else {
+        PushGroup<false>(*stripes_[s], group, gradients, step);
+      }
     }
   }
   pushed_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
 }
 
+template <bool kCoded>
+[[gnu::always_inline]] inline void EmbeddingTable::StepRow(std::uint64_t key, std::uint32_t row,
+                                                           const float* initial,
+                                                           const float* gradient,
+                                                           const PushStep& step,
+                                                           std::uint32_t version) {
+  const std::size_t dim = layout_.dim();
+  const std::span<float> state = layout_.StateOfRest(memory_.Rest(row));
+  const StepInfo info{step.learning_rate_scale, l2_, version};
+  if constexpr (kCoded) {
+    alignas(64) float value[kMaxDim];
+    if (initial != nullptr) {
+      std::copy_n(initial, dim, value);
+    } else {
+      codec_->Decode(CodesOf(row), dim, value);
+    }
+    optimizer_->Apply({{value, dim}, state}, {gradient, dim}, info);
+    codec_->Encode(value, dim, CodesOf(row), key, step.number);
+  } else {
+    optimizer_->Apply({{ValueOf(row), dim}, state}, {gradient, dim}, info);
+  }
+}
+
+template <bool kCoded>
 void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group,
                                const float* gradients, const PushStep& step) {
   const std::size_t dim = layout_.dim();
   std::uint32_t rows[kBatch];
+  InitialValues initial;
   WriteLock lock(stripe.lock);
   for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
     const auto keys = group.first(std::min(kBatch, group.size()));
     stripe.index.FindAndMark(keys, rows);
-    MakeAbsentRows(stripe, keys, rows);
+    MakeAbsentRows<kCoded>(stripe, keys, rows, &initial);
     WithPrefetch(
         keys.size(),
         [&](std::size_t i) {
@@ -170,37 +221,50 @@ void EmbeddingTable::PushGroup(Stripe& stripe, std::span<const IndexedKey> group
           if (step.is_replay && before.last_step >= step.number) return;
           const RowMetadata metadata = NextMetadata(before, step.number);
           layout_.SetMetadataOfRest(rest, metadata);
-          optimizer_->Apply({{ValueOf(rows[i]), dim}, layout_.StateOfRest(rest)},
-                            {gradients + std::size_t{keys[i].position} * dim, dim},
-                            {step.learning_rate_scale, l2_, metadata.version});
+          StepRow<kCoded>(keys[i].key, rows[i], kCoded ? initial.of[i] : nullptr,
+                          gradients + std::size_t{keys[i].position} * dim, step, metadata.version);
         });
   }
-  if (updates_all_rows_) StepOtherRows(stripe, step);
+  if (updates_all_rows_) StepOtherRows<kCoded>(stripe, step);
 }
 
+template <bool kCoded>
 void EmbeddingTable::StepOtherRows(Stripe& stripe, const PushStep& step) NO_THREAD_SAFETY_ANALYSIS {
   stripe.index.MarkAllDirty();
-  stripe.index.ForEach([&](std::uint64_t, std::uint32_t index, bool) {
+  stripe.index.ForEach([&](std::uint64_t key, std::uint32_t index, bool) {
     std::byte* const rest = memory_.Rest(index);
     const RowMetadata before = layout_.MetadataOfRest(rest);
     if (before.last_step == step.number) return;  // named by this push
     if (step.is_replay && before.last_step > step.number) return;
     const RowMetadata metadata = NextUnnamedMetadata(before, step.number);
     layout_.SetMetadataOfRest(rest, metadata);
-    optimizer_->Apply({{ValueOf(index), layout_.dim()}, layout_.StateOfRest(rest)}, no_gradient_,
-                      {step.learning_rate_scale, l2_, metadata.version});
+    StepRow<kCoded>(key, index, nullptr, no_gradient_.data(), step, metadata.version);
   });
 }
 
-// Makes the rows of the batch that are kNoRow, with their initial values.
+// Makes the rows of the batch that are kNoRow, with their initial values. Those of 16-bit values
+// are put aside: they are encoded after the first step.
+template <bool kCoded>
 void EmbeddingTable::MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys,
-                                    std::uint32_t* rows) {
+                                    std::uint32_t* rows, InitialValues* initial) {
+  if constexpr (kCoded) {
+    std::fill_n(initial->of, keys.size(), nullptr);
+    initial->floats.resize(layout_.dim() * static_cast<std::size_t>(std::count(
+                                               rows, rows + keys.size(), KeyIndex::kNoRow)));
+  }
   Fresh fresh;
   const std::int64_t before = MeasureStripe(stripe);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (rows[i] != KeyIndex::kNoRow) continue;
     rows[i] = NewRow(stripe, keys[i].key, keys[i].hash, true);
-    fresh.Add(keys[i].key, ValueOf(rows[i]));
+    float* value = nullptr;
+    if constexpr (kCoded) {
+      value = initial->floats.data() + fresh.size * layout_.dim();
+      initial->of[i] = value;
+    } else {
+      value = ValueOf(rows[i]);
+    }
+    fresh.Add(keys[i].key, value);
   }
   if (fresh.size == 0) return;
   initializer_->Fill({fresh.keys, fresh.size}, layout_.dim(), fresh.values);
@@ -277,7 +341,7 @@ void EmbeddingTable::PrefetchRecord(std::uint32_t row) const {
 
 void EmbeddingTable::ForEachRow(
     const std::function<void(std::uint64_t, const std::byte*)>& visit) const {
-  std::vector<float> record(layout_.RecordBytes() / sizeof(float));
+  std::vector<float> record((layout_.RecordBytes() + sizeof(float) - 1) / sizeof(float));
   auto* const bytes = reinterpret_cast<std::byte*>(record.data());
   for (std::uint32_t s = 0; s < kStripes; ++s) {
     ReadLock lock(stripes_[s]->lock);

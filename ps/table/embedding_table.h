@@ -12,6 +12,12 @@
 // absent. Rows leave in two steps (spill.h): WriteBack copies what is dirty while pushes go on, and
 // Drop, which excludes everything else, forgets what is clean. So a row that is not in memory is
 // always as the store has it.
+//
+// Values may be kept as 16-bit numbers. Then pulls decode them, and a push decodes a value, takes
+// the optimizer's step in float32 and encodes the result, with random bits of the key and the
+// push's number: replaying a push gives the same bits. A key without a row reads as its float32
+// initial value, and its first step starts from that, so that no gradient is taken at another value
+// than the one it is applied to.
 #pragma once
 
 #include <array>
@@ -19,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,12 +41,15 @@
 #include "ps/table/row_memory.h"
 #include "ps/table/spill.h"
 #include "ps/table/stripe_lock.h"
+#include "ps/table/value_codec.h"
 
 namespace cairn::proto {
 class TableConfig;
 }  // namespace cairn::proto
 
 namespace cairn::ps {
+
+class Admission;
 
 // What an absent row reads as: its initial value, or zeros.
 enum class AbsentValue { kInitial, kZero };
@@ -55,8 +65,9 @@ struct TableCounts {
   std::uint64_t spilled_rows = 0;  // that left memory for the store
 };
 
-// Thread-safety: Pull, MakeResident, Push, WriteBack, SampleColdness and Counts may run at once;
-// the others exclude everything else (the caller sees to it). A row is never read half-updated.
+// Thread-safety: Pull, MakeResident, FindRefused, SaveAdmission, Push, WriteBack, SampleColdness
+// and Counts may run at once; the others exclude everything else (the caller sees to it). A row is
+// never read half-updated.
 class EmbeddingTable {
  public:
   // InvalidArgument for bad hyper-parameters, naming table and field.
@@ -79,6 +90,15 @@ class EmbeddingTable {
   // Brings the rows of `keys` that lie in the store to memory, where they stay until Drop. To be
   // called before Push. Errors: of the store.
   Status MakeResident(const KeyGroups& keys);
+
+  // Asks `admission` about the keys that have no row in memory, in push number `push`. Sets
+  // (*refused)[position] of those it refuses; `refused` comes empty, and stays so when there are
+  // none. Returns their number. To be called between MakeResident and Push.
+  std::size_t FindRefused(const KeyGroups& keys, std::uint64_t push, Admission* admission,
+                          std::vector<bool>* refused);
+  // Admission::SaveStripe under the stripe's lock.
+  void SaveAdmission(std::uint32_t stripe, const Admission& admission, std::uint64_t push,
+                     std::string* out) const;
 
   // Applies the optimizer to each row with gradients[position * dim ...], making absent rows first.
   // Keys are different from each other and gradients finite. `step`, from 1 and another one for
@@ -138,15 +158,21 @@ class EmbeddingTable {
  private:
   struct Stripe;
   struct Fresh;
+  struct InitialValues;
 
-  EmbeddingTable(const proto::TableConfig& config, std::unique_ptr<RowOptimizer> optimizer,
+  EmbeddingTable(const proto::TableConfig& config, std::uint64_t seed,
+                 std::unique_ptr<RowOptimizer> optimizer,
                  std::unique_ptr<RowInitializer> initializer);
   // Absent keys are appended to `misses` where that is given, and filled otherwise. Returns their
   // number.
+  // kCoded here and below: values are 16-bit.
+  template <bool kCoded>
   std::size_t PullGroup(Stripe& stripe, std::span<const IndexedKey> group, AbsentValue absent,
                         float* values, std::vector<IndexedKey>* misses);
   Status PullCold(std::span<const IndexedKey> misses, AbsentValue absent, float* values);
   void FillAbsent(std::span<const IndexedKey> keys, AbsentValue absent, float* values) const;
+  // Takes the keys that have a row off the list. The stripe's lock is held.
+  void KeepAbsent(const Stripe& stripe, std::vector<IndexedKey>* keys) const;
   // Reads the records of those keys that have one: indices in `keys`, ascending, and the records
   // one behind the other.
   Status Fetch(std::span<const IndexedKey> keys, std::vector<std::uint32_t>* found,
@@ -156,6 +182,11 @@ class EmbeddingTable {
                const std::byte* records);
   // Keeps memory_bytes_ true; to be called with what it returned before the stripe changed.
   std::int64_t MeasureStripe(const Stripe& stripe) const;
+  auto PrefetchMetadata() const {
+    return [this](std::uint32_t row) {
+      __builtin_prefetch(memory_.Rest(row) + layout_.RestBytes() - sizeof(RowMetadata));
+    };
+  }
   bool IsCold(std::uint32_t row, const SpillRule& rule) const {
     return Coldness(layout_.MetadataOfRest(memory_.Rest(row)), rule.now) >= rule.threshold;
   }
@@ -165,19 +196,31 @@ class EmbeddingTable {
     bool is_replay;
   };
   void PushRows(const KeyGroups& keys, const float* gradients, const PushStep& step);
+  template <bool kCoded>
   void PushGroup(Stripe& stripe, std::span<const IndexedKey> group, const float* gradients,
                  const PushStep& step);
   // Steps all rows of the stripe that the push did not name. Its lock is held.
+  template <bool kCoded>
   void StepOtherRows(Stripe& stripe, const PushStep& step);
-  void MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys, std::uint32_t* rows);
+  // Starts from `initial` where that is not null.
+  template <bool kCoded>
+  void StepRow(std::uint64_t key, std::uint32_t row, const float* initial, const float* gradient,
+               const PushStep& step, std::uint32_t version);
+  template <bool kCoded>
+  void MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> keys, std::uint32_t* rows,
+                      InitialValues* initial);
   void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
                  bool dirty);
   void SetRecord(std::uint32_t row, const std::byte* record);
+  std::uint16_t* CodesOf(std::uint32_t row) const {
+    return reinterpret_cast<std::uint16_t*>(memory_.Value(row));
+  }
   float* ValueOf(std::uint32_t row) const { return reinterpret_cast<float*>(memory_.Value(row)); }
   std::uint32_t NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash, bool dirty);
 
   const std::string name_;
   const RowLayout layout_;
+  const std::optional<ValueCodec> codec_;  // of 16-bit values
   const float l2_;
   const bool updates_all_rows_;
   const std::vector<float> no_gradient_;  // [dim] zeros

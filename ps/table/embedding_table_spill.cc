@@ -28,8 +28,13 @@ Status EmbeddingTable::PullCold(std::span<const IndexedKey> misses, AbsentValue 
       nowhere.push_back(misses[i]);
       continue;
     }
-    std::memcpy(values + std::size_t{misses[i].position} * dim,
-                records.data() + next++ * layout_.RecordBytes(), layout_.ValueBytes());
+    const std::byte* const record = records.data() + next++ * layout_.RecordBytes();
+    float* const out = values + std::size_t{misses[i].position} * dim;
+    if (codec_.has_value()) {
+      codec_->Decode(reinterpret_cast<const std::uint16_t*>(record), dim, out);
+    } else {
+      std::memcpy(out, record, layout_.ValueBytes());
+    }
   }
   FillAbsent(nowhere, absent, values);
   pulled_absent_.fetch_add(nowhere.size(), std::memory_order_relaxed);
@@ -149,23 +154,26 @@ std::uint64_t EmbeddingTable::WriteBack(std::uint32_t stripe_number, const Spill
   const std::size_t size = layout_.RecordBytes();
   std::uint64_t freed = 0;
   WriteLock lock(stripe.lock);
-  stripe.index.Sweep(0, stripe.index.bucket_count(), [&](KeyIndex::Swept& entry) {
-    if (rule != nullptr) {
-      if (entry.recent) {
-        entry.recent = false;
+  stripe.index.Sweep(
+      0, stripe.index.bucket_count(),
+      [&](KeyIndex::Swept& entry) {
+        if (rule != nullptr) {
+          if (entry.recent) {
+            entry.recent = false;
+            return false;
+          }
+          if (!IsCold(entry.row, *rule)) return false;
+          freed += size;
+        }
+        if (!entry.dirty) return false;
+        const std::uint64_t mixed = MixedKey(entry.key);
+        CopyRecord(entry.row, batch->Add({static_cast<std::uint16_t>(slots.SlotOfMixed(mixed)),
+                                          table, entry.key},
+                                         size));
+        entry.dirty = false;
         return false;
-      }
-      if (!IsCold(entry.row, *rule)) return false;
-      freed += size;
-    }
-    if (!entry.dirty) return false;
-    const std::uint64_t mixed = MixedKey(entry.key);
-    CopyRecord(
-        entry.row,
-        batch->Add({static_cast<std::uint16_t>(slots.SlotOfMixed(mixed)), table, entry.key}, size));
-    entry.dirty = false;
-    return false;
-  });
+      },
+      PrefetchMetadata());
   return freed;
 }
 
@@ -185,12 +193,16 @@ std::uint64_t EmbeddingTable::Drop(std::uint32_t stripe_number, const SpillRule&
   WriteLock lock(stripe.lock);
   const std::int64_t before = MeasureStripe(stripe);
   std::int64_t dropped = 0;
-  stripe.index.Sweep(0, stripe.index.bucket_count(), [&](KeyIndex::Swept& entry) {
-    if (entry.dirty || entry.recent || !IsCold(entry.row, rule)) return false;
-    stripe.free_rows.push_back(entry.row);
-    ++dropped;
-    return true;
-  });
+  stripe.index.Sweep(
+      0, stripe.index.bucket_count(),
+      [&](KeyIndex::Swept& entry) {
+        if (entry.dirty || entry.recent || !IsCold(entry.row, rule)) return false;
+        stripe.free_rows.push_back(entry.row);
+        ++dropped;
+        return true;
+      },
+      PrefetchMetadata());
+  stripe.index.Shrink();
   cold_rows_.fetch_add(dropped, std::memory_order_relaxed);
   spilled_rows_.fetch_add(static_cast<std::uint64_t>(dropped), std::memory_order_relaxed);
   const std::int64_t freed = before - MeasureStripe(stripe);

@@ -18,10 +18,12 @@ namespace {
 
 using Bucket = KeyIndex::Bucket;
 
-// Above this share of filled places the index grows, by an eighth once it is large: 14 to 16 bytes
-// a key. A search then reads 1.2 buckets.
-constexpr std::size_t kLoadNumerator = 9, kLoadDenominator = 10;
+// Above this share of filled places the index grows, by a sixteenth once it is large: 15 to 16 bytes
+// a key. Fuller, more keys live behind two full buckets: at 9/10 look-ups take twice as long.
+constexpr std::size_t kLoadNumerator = 22, kLoadDenominator = 25;
 constexpr std::size_t kSmallIndex = 4096;  // keys; below, it grows by half
+// Below this one it shrinks, to well between the two.
+constexpr std::size_t kSparseNumerator = 2, kSparseDenominator = 5;
 
 constexpr unsigned kAllPlaces = (1u << KeyIndex::kBucketKeys) - 1;
 
@@ -35,7 +37,7 @@ inline unsigned Match(const Bucket& bucket, std::uint64_t key) {
 }
 
 // Keys that their home bucket does not have though keys went past it: looked for after the others,
-// when the next bucket has come from memory.
+// when the second bucket has come from memory.
 struct Pending {
   static constexpr std::size_t kMost = 64;
   std::uint32_t keys[kMost];
@@ -48,16 +50,16 @@ template <bool kMark>
                                    std::uint32_t* rows) {
   for (std::size_t p = 0; p < pending.size; ++p) {
     const std::uint32_t i = pending.keys[p];
-    std::size_t b = static_cast<std::size_t>(std::uint64_t{keys[i].hash} * count >> 32);
-    for (std::size_t seen = 1; seen < count; ++seen) {
-      if (++b == count) b = 0;
-      const unsigned match = Match(buckets[b], keys[i].key);
+    KeyIndex::Probe probe(keys[i].hash, count);
+    for (probe.Next(); !probe.at_end(); probe.Next()) {
+      Bucket& bucket = buckets[probe.bucket()];
+      const unsigned match = Match(bucket, keys[i].key);
       if (match != 0) {
-        if constexpr (kMark) buckets[b].dirty |= static_cast<std::uint8_t>(match);
-        rows[i] = buckets[b].rows[std::countr_zero(match)];
+        if constexpr (kMark) bucket.dirty |= static_cast<std::uint8_t>(match);
+        rows[i] = bucket.rows[std::countr_zero(match)];
         break;
       }
-      if (buckets[b].passed == 0) break;
+      if (bucket.passed == 0) break;
     }
   }
   pending.size = 0;
@@ -75,7 +77,9 @@ CAIRN_KERNEL_BODY void Resolve(Bucket* buckets, std::size_t count, std::size_t b
   }
   rows[i] = KeyIndex::kNoRow;
   if (buckets[b].passed == 0) return;
-  __builtin_prefetch(buckets + (b + 1 == count ? 0 : b + 1));
+  KeyIndex::Probe probe(keys[i].hash, count);
+  probe.Next();
+  __builtin_prefetch(buckets + probe.bucket());
   pending.keys[pending.size++] = i;
   if (pending.size == Pending::kMost) FindFurther<kMark>(buckets, count, keys, pending, rows);
 }
@@ -165,7 +169,15 @@ void KeyIndex::Reserve(std::size_t more) {
   const std::size_t places = bucket_count_ * kBucketKeys;
   // Crowding at a low load comes from keys with equal hashes, which more room does not part.
   if (wanted * kLoadDenominator > places * kLoadNumerator || (crowded_ && wanted * 2 > places)) {
-    Grow(std::max(wanted, size_ + size_ / (size_ < kSmallIndex ? 2 : 8)));
+    Rebuild(std::max(wanted, size_ + size_ / (size_ < kSmallIndex ? 2 : 16)));
+  }
+}
+
+void KeyIndex::Shrink() {
+  if (size_ == 0) {
+    *this = KeyIndex(pool_);
+  } else if (size_ * kSparseDenominator < bucket_count_ * kBucketKeys * kSparseNumerator) {
+    Rebuild(size_ + size_ / 4);
   }
 }
 
@@ -176,12 +188,13 @@ void KeyIndex::Insert(std::uint64_t key, std::uint32_t hash, std::uint32_t row, 
 
 void KeyIndex::Place(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty,
                      bool recent) {
-  std::size_t b = Home(hash);
-  for (; buckets()[b].count == kBucketKeys; b = Next(b)) {
-    if (buckets()[b].passed < 255) ++buckets()[b].passed;
-    crowded_ |= buckets()[b].passed == 255;
+  Probe probe(hash, bucket_count_);
+  for (; buckets()[probe.bucket()].count == kBucketKeys; probe.Next()) {
+    Bucket& full = buckets()[probe.bucket()];
+    if (full.passed < 255) ++full.passed;
+    crowded_ |= full.passed == 255;
   }
-  Bucket& bucket = buckets()[b];
+  Bucket& bucket = buckets()[probe.bucket()];
   const std::size_t i = bucket.count++;
   bucket.keys[i] = key;
   bucket.rows[i] = row;
@@ -193,8 +206,9 @@ void KeyIndex::Place(std::uint64_t key, std::uint32_t hash, std::uint32_t row, b
 // The last entry of the bucket takes the free place.
 void KeyIndex::RemoveAt(std::size_t b, std::size_t i) {
   const auto hash = static_cast<std::uint32_t>(MixedKey(buckets()[b].keys[i]));
-  for (std::size_t passed = Home(hash); passed != b; passed = Next(passed)) {
-    if (buckets()[passed].passed < 255) --buckets()[passed].passed;
+  for (Probe probe(hash, bucket_count_); probe.bucket() != b; probe.Next()) {
+    Bucket& passed = buckets()[probe.bucket()];
+    if (passed.passed < 255) --passed.passed;
   }
   Bucket& bucket = buckets()[b];
   const std::size_t last = --bucket.count;
@@ -207,20 +221,20 @@ void KeyIndex::RemoveAt(std::size_t b, std::size_t i) {
   --size_;
 }
 
-void KeyIndex::Grow(std::size_t keys) {
-  KeyIndex larger(pool_);
+void KeyIndex::Rebuild(std::size_t keys) {
+  KeyIndex rebuilt(pool_);
   const std::size_t buckets_wanted = keys * kLoadDenominator / (kLoadNumerator * kBucketKeys) + 1;
-  larger.memory_ = pool_->Allocate(buckets_wanted * sizeof(Bucket));
-  larger.bucket_count_ = larger.memory_.bytes() / sizeof(Bucket);
-  CHECK_LE(larger.bucket_count_, std::numeric_limits<std::uint32_t>::max());
+  rebuilt.memory_ = pool_->Allocate(buckets_wanted * sizeof(Bucket));
+  rebuilt.bucket_count_ = rebuilt.memory_.bytes() / sizeof(Bucket);
+  CHECK_LE(rebuilt.bucket_count_, std::numeric_limits<std::uint32_t>::max());
   for (std::size_t b = 0; b < bucket_count_; ++b) {
     const Bucket& bucket = buckets()[b];
     for (std::size_t i = 0; i < bucket.count; ++i) {
-      larger.Place(bucket.keys[i], static_cast<std::uint32_t>(MixedKey(bucket.keys[i])),
-                   bucket.rows[i], (bucket.dirty >> i & 1) != 0, (bucket.recent >> i & 1) != 0);
+      rebuilt.Place(bucket.keys[i], static_cast<std::uint32_t>(MixedKey(bucket.keys[i])),
+                    bucket.rows[i], (bucket.dirty >> i & 1) != 0, (bucket.recent >> i & 1) != 0);
     }
   }
-  *this = std::move(larger);
+  *this = std::move(rebuilt);
 }
 
 void KeyIndex::MarkAllClean() {

@@ -3,7 +3,8 @@
 // sweep).
 //
 // Buckets of five keys with their row numbers fill one cache line each, so that a look-up costs one
-// miss. A key lives in its home bucket or, when that is full, in the next one with room. A bucket
+// miss. A key lives in its home bucket or, when that is full, in a second one that its hash names,
+// or in the first one behind that with room: full buckets do not fill their neighbours. A bucket
 // counts the keys that went past it, so a search ends at the first bucket that no key has passed,
 // and removal needs no tombstones.
 #pragma once
@@ -40,6 +41,8 @@ class KeyIndex {
   void Insert(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty);
   // Makes room for `more` insertions without growth in between.
   void Reserve(std::size_t more);
+  // Gives memory back after many removals: all of it when no key is left.
+  void Shrink();
 
   std::size_t size() const { return size_; }
   std::size_t bytes() const { return memory_.bytes(); }
@@ -71,11 +74,17 @@ class KeyIndex {
     bool recent;
   };
   // visit(Swept&) for the entries of up to `count` buckets from `first` on; entries for which it
-  // returns true are removed. Returns the bucket to go on with, 0 after the last one.
-  template <typename Visitor>
-  std::size_t Sweep(std::size_t first, std::size_t count, Visitor visit) {
+  // returns true are removed. prefetch(row) is called for each entry some time before, so that what
+  // the visitor reads of the row is there. Returns the bucket to go on with, 0 after the last one.
+  template <typename Visitor, typename Prefetch>
+  std::size_t Sweep(std::size_t first, std::size_t count, Visitor visit, Prefetch prefetch) {
+    constexpr std::size_t kAhead = 6;
     const std::size_t end = count < bucket_count_ - first ? first + count : bucket_count_;
     for (std::size_t b = first; b < end; ++b) {
+      if (b + kAhead < end) {
+        const Bucket& ahead = buckets()[b + kAhead];
+        for (std::size_t i = 0; i < ahead.count; ++i) prefetch(ahead.rows[i]);
+      }
       Bucket& bucket = buckets()[b];
       for (std::size_t i = bucket.count; i-- > 0;) {
         Swept entry{bucket.keys[i], bucket.rows[i], (bucket.dirty >> i & 1) != 0,
@@ -87,6 +96,10 @@ class KeyIndex {
       }
     }
     return end >= bucket_count_ ? 0 : end;
+  }
+  template <typename Visitor>
+  std::size_t Sweep(std::size_t first, std::size_t count, Visitor visit) {
+    return Sweep(first, count, visit, [](std::uint32_t) {});
   }
   std::size_t bucket_count() const { return bucket_count_; }
 
@@ -101,18 +114,40 @@ class KeyIndex {
   };
   static_assert(sizeof(Bucket) == 64);
 
+  // The buckets in which a key may live, in order.
+  class Probe {
+   public:
+    Probe(std::uint32_t hash, std::size_t count) : hash_(hash), count_(count), at_(Scale(hash)) {}
+    std::size_t bucket() const { return at_; }
+    void Next() {
+      if (steps_++ == 0) {
+        at_ = Scale(hash_ * 0x9e3779b1u);
+      } else if (++at_ == count_) {
+        at_ = 0;
+      }
+    }
+    // Every bucket was passed.
+    bool at_end() const { return steps_ > count_; }
+
+   private:
+    std::size_t Scale(std::uint32_t hash) const {
+      return static_cast<std::size_t>(std::uint64_t{hash} * count_ >> 32);
+    }
+    std::uint32_t hash_;
+    std::size_t count_;
+    std::size_t at_;
+    std::size_t steps_ = 0;
+  };
+
  private:
   Bucket* buckets() const { return reinterpret_cast<Bucket*>(memory_.data()); }
-  std::size_t Home(std::uint32_t hash) const {
-    return static_cast<std::size_t>(std::uint64_t{hash} * bucket_count_ >> 32);
-  }
   static void SetBit(std::uint8_t* bits, std::size_t i, bool on) {
     *bits = static_cast<std::uint8_t>((*bits & ~(1u << i)) | static_cast<unsigned>(on) << i);
   }
-  std::size_t Next(std::size_t b) const { return b + 1 == bucket_count_ ? 0 : b + 1; }
   void Place(std::uint64_t key, std::uint32_t hash, std::uint32_t row, bool dirty, bool recent);
   void RemoveAt(std::size_t b, std::size_t i);
-  void Grow(std::size_t keys);
+  // Moves everything to memory for so many keys.
+  void Rebuild(std::size_t keys);
 
   BlockPool* pool_;
   BlockPool::Block memory_;

@@ -1,7 +1,7 @@
 // The one place that knows how a row lies in memory and on disk.
 //
 //   record      = value state metadata
-//   value       = dim * float32            what a pull reads
+//   value       = dim * number             what a pull reads; float32, or a 16-bit type (storage.h)
 //   state       = state_floats * float32   the optimizer's, see RowOptimizer::StateSize
 //   metadata    = version:u32 count:u32 last_step:u64            (16 bytes, RowMetadata)
 //   storage key = slot:u16 table:u16 key:u64, big-endian (12 bytes), so that the rows of a slot are
@@ -20,6 +20,8 @@
 #include <optional>
 #include <span>
 #include <string_view>
+
+#include "ps/table/storage.h"
 
 namespace cairn::ps {
 
@@ -49,18 +51,20 @@ inline RowMetadata NextUnnamedMetadata(const RowMetadata& before, std::uint64_t 
 // Widths and offsets of the records of one table (or of a dense chunk of `dim` floats).
 class RowLayout {
  public:
-  RowLayout(std::size_t dim, std::size_t state_floats) : dim_(dim), state_floats_(state_floats) {}
+  RowLayout(std::size_t dim, std::size_t state_floats, Storage storage = Storage::kFloat32)
+      : dim_(dim), state_floats_(state_floats), storage_(storage) {}
 
   std::size_t dim() const { return dim_; }
   std::size_t state_floats() const { return state_floats_; }
-  std::size_t MetadataOffset() const { return (dim_ + state_floats_) * sizeof(float); }
+  Storage storage() const { return storage_; }
+  std::size_t MetadataOffset() const { return ValueBytes() + state_floats_ * sizeof(float); }
   std::size_t RecordBytes() const { return MetadataOffset() + sizeof(RowMetadata); }
   // The two parts that lie apart in a table's memory (row_memory.h); side by side they are a
   // record.
-  std::size_t ValueBytes() const { return dim_ * sizeof(float); }
+  std::size_t ValueBytes() const { return dim_ * BytesOf(storage_); }
   std::size_t RestBytes() const { return RecordBytes() - ValueBytes(); }
 
-  // `record` is aligned to 4 bytes; the spans borrow it.
+  // With float32 storage. `record` is aligned to 4 bytes; the spans borrow it.
   std::span<float> Value(std::byte* record) const {
     return {reinterpret_cast<float*>(record), dim_};
   }
@@ -73,6 +77,7 @@ class RowLayout {
   std::span<const float> State(const std::byte* record) const {
     return {reinterpret_cast<const float*>(record) + dim_, state_floats_};
   }
+  // With any storage; records of any alignment.
   RowMetadata Metadata(const std::byte* record) const {
     RowMetadata metadata;
     std::memcpy(&metadata, record + MetadataOffset(), sizeof metadata);
@@ -100,6 +105,7 @@ class RowLayout {
  private:
   std::size_t dim_;
   std::size_t state_floats_;
+  Storage storage_;
 };
 
 // Place of a row in the column family "rows".

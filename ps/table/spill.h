@@ -29,6 +29,11 @@ struct SpillRule {
 // Copies of rows on their way to the store; many tables' at once.
 class RowBatch {
  public:
+  // Memory for so many rows and bytes at once: a vector that grows by itself takes thrice as much.
+  void Reserve(std::size_t rows, std::size_t record_bytes) {
+    entries_.reserve(rows);
+    records_.reserve(record_bytes);
+  }
   // Room for one more record, to be filled by the caller before the next call.
   std::byte* Add(const RowKey& key, std::size_t record_bytes) {
     entries_.push_back({key, records_.size(), static_cast<std::uint32_t>(record_bytes)});

@@ -18,10 +18,15 @@
 #include <cstdint>
 
 #include "ps/optim/isa.h"
+#include "ps/table/storage.h"
 
 namespace cairn::ps {
 
 enum class Float16Type { kBFloat16, kFloat16 };
+// `storage` is one of the two.
+constexpr Float16Type Float16TypeOf(Storage storage) {
+  return storage == Storage::kBFloat16 ? Float16Type::kBFloat16 : Float16Type::kFloat16;
+}
 
 // Of the rounding of one table: depends on seed and table.
 std::uint64_t RoundingStream(std::uint64_t seed, std::uint64_t table_salt);

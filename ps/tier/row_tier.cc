@@ -101,8 +101,7 @@ Status RowTier::WriteBack(TableSpan tables, const SlotRange& slots, RowStore& st
           next_.stripe, &rule_, static_cast<std::uint16_t>(next_.table), slots, &batch));
     }
     if (++next_.stripe == kStripes) next_ = {next_.table + 1, 0};
-    if (batch.size() >= kBatchRows)
-      RETURN_IF_ERROR(WriteRows(tables, slots, store, &batch, before));
+    if (IsFullBatch(batch)) RETURN_IF_ERROR(WriteRows(tables, slots, store, &batch, before));
   }
   return WriteRows(tables, slots, store, &batch, before);
 }

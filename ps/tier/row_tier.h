@@ -35,8 +35,12 @@ Status WriteRows(TableSpan tables, const SlotRange& slots, RowStore& store, RowB
 // Thread-safety: NeedsRoom and IsFull at any time; the rest from one thread.
 class RowTier {
  public:
-  // Rows that are written at once.
-  static constexpr std::size_t kBatchRows = 128 * 1024;
+  // Rows and bytes that are written at once, about.
+  static constexpr std::size_t kBatchRows = 64 * 1024;
+  static constexpr std::size_t kBatchBytes = 12u << 20;
+  static bool IsFullBatch(const RowBatch& batch) {
+    return batch.size() >= kBatchRows || batch.bytes() >= kBatchBytes;
+  }
 
   // Bytes for rows, index and store together; 0: no limit.
   explicit RowTier(std::uint64_t memory_bytes) : memory_bytes_(memory_bytes) {}

@@ -24,16 +24,21 @@ Status StoreRows::Fetch(std::span<const std::uint64_t> keys,
     places.push_back({{slot, table_, keys[i]}, i});
   }
   std::ranges::sort(places, {}, &Place::key);
+  // The store wants each key once.
+  std::vector<std::size_t> first;  // place of each different key, and the end
   std::vector<EncodedRowKey> encoded;
   encoded.reserve(places.size());
   std::vector<std::string_view> wanted;
   wanted.reserve(places.size());
-  for (const Place& place : places) {
-    const EncodedRowKey& key = encoded.emplace_back(EncodeRowKey(place.key));
+  for (std::size_t p = 0; p < places.size(); ++p) {
+    if (p > 0 && places[p].key == places[p - 1].key) continue;
+    first.push_back(p);
+    const EncodedRowKey& key = encoded.emplace_back(EncodeRowKey(places[p].key));
     wanted.emplace_back(key.data(), key.size());
   }
+  first.push_back(places.size());
   return store_->GetMany(Family::kRows, wanted, [&](std::size_t i, std::string_view record) {
-    visit(places[i].index, record);
+    for (std::size_t p = first[i]; p < first[i + 1]; ++p) visit(places[p].index, record);
   });
 }
 

@@ -34,6 +34,7 @@
 #include "ps/optim/isa.h"
 #include "ps/server/ps_core.h"
 #include "ps/table/pages.h"
+#include "tests/bench/ps/zipf.h"
 
 namespace cairn::ps {
 namespace {
@@ -53,28 +54,6 @@ double CpuSecondsOf(const std::function<void()>& run) {
   run();
   return CpuSeconds() - start;
 }
-
-// Ranks 0 .. n-1 with probability proportional to (rank + 1)^-s, s != 1: by inversion of the
-// integral that bounds the sum, with rejection (Hoermann, Derflinger 1996).
-class Zipf {
- public:
-  Zipf(double s, std::uint64_t n) : s_(s), n_(static_cast<double>(n)) {
-    low_ = Integral(1.5) - 1;
-    high_ = Integral(n_ + 0.5);
-  }
-  std::uint64_t Next(Rng& rng) const {
-    for (;;) {
-      const double u = high_ + rng.NextDouble() * (low_ - high_);
-      const double x = std::pow(1 + u * (1 - s_), 1 / (1 - s_));
-      const double k = std::clamp(std::floor(x + 0.5), 1.0, n_);
-      if (u >= Integral(k + 0.5) - std::pow(k, -s_)) return static_cast<std::uint64_t>(k) - 1;
-    }
-  }
-
- private:
-  double Integral(double x) const { return (std::pow(x, 1 - s_) - 1) / (1 - s_); }
-  double s_, n_, low_ = 0, high_ = 0;
-};
 
 // One request: the keys for the table, and the same rows' places in the bare array.
 struct Request {
@@ -336,7 +315,7 @@ int Main(int argc, char** argv) {
   {
     Bench bench(rows, passes, folder);
     const auto uniform = bench.Run("uniform", [&](Rng& rng) { return rng.NextBelow(rows); });
-    const Zipf zipf(1.05, rows);
+    const bench::Zipf zipf(1.05, rows);
     const auto skewed = bench.Run("zipf", [&](Rng& rng) { return zipf.Next(rng); });
     bench.RunAbsent();
     bench.RunSnapshots(folder);

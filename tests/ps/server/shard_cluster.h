@@ -22,6 +22,7 @@
 #include "ps/checkpoint/reader.h"
 #include "ps/optim/optimizers.h"
 #include "ps/server/ps_core.h"
+#include "ps/table/storage.h"
 
 namespace cairn::ps {
 
@@ -184,6 +185,7 @@ class ShardCluster {
       entry->set_dim(table.dim());
       entry->set_optimizer(std::string(optimizer->name()));
       entry->set_state_floats(static_cast<std::uint32_t>(optimizer->StateSize(table.dim())));
+      SetStorage(StorageOf(table), entry);
     }
     for (std::size_t p = 0; p < cores_.size(); ++p) {
       const std::string name = "ps-000" + std::to_string(p);

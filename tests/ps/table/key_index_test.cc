@@ -56,6 +56,40 @@ TEST(KeyIndex, AgreesWithAReferenceMapWhileItGrows) {
   EXPECT_LT(static_cast<double>(index.bytes()) / static_cast<double>(visited), 28);
 }
 
+// Against a map while keys come and go, more of them and fewer.
+TEST(KeyIndex, ShrinksAfterRemovalsAndKeepsTheRest) {
+  Rng rng(4, 4);
+  BlockPool pool;
+  KeyIndex index(&pool);
+  std::unordered_map<std::uint64_t, std::uint32_t> reference;
+  for (int round = 0; round < 6; ++round) {
+    for (std::uint32_t i = 0; i < 20'000; ++i) {
+      const std::uint64_t key = rng.NextU64();
+      if (!reference.emplace(key, i).second) continue;
+      index.Insert(key, HashOf(key), i, key % 2 == 0);
+    }
+    const std::size_t most = index.bytes();
+    const std::uint64_t kept_of_16 = round % 3 * 3;  // 0, 3 or 6
+    (void)index.Sweep(0, index.bucket_count(), [&](KeyIndex::Swept& entry) {
+      entry.recent = entry.key % 3 == 0;
+      return entry.key % 16 >= kept_of_16 && reference.erase(entry.key) == 1;
+    });
+    index.Shrink();
+    ASSERT_EQ(index.size(), reference.size());
+    std::size_t visited = 0;
+    (void)index.Sweep(0, index.bucket_count(), [&](KeyIndex::Swept& entry) {
+      ++visited;
+      EXPECT_EQ(entry.row, reference.at(entry.key));
+      EXPECT_EQ(entry.dirty, entry.key % 2 == 0);
+      EXPECT_EQ(entry.recent, entry.key % 3 == 0);
+      return false;
+    });
+    ASSERT_EQ(visited, reference.size());
+    for (const auto& [key, row] : reference) ASSERT_EQ(Find(index, key, HashOf(key)), row);
+    EXPECT_LE(index.bytes(), kept_of_16 == 0 ? 0 : kept_of_16 == 3 ? most / 2 : most);
+  }
+}
+
 // Keys whose hashes are all equal fill bucket after bucket.
 TEST(KeyIndex, EqualHashesSpillIntoTheNextBuckets) {
   BlockPool pool;

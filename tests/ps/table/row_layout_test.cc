@@ -37,6 +37,18 @@ TEST(RowLayout, RecordsAreWholeCacheLinesInMemory) {
   EXPECT_EQ(RowLayout(3, 0).RestBytes(), sizeof(RowMetadata));
 }
 
+TEST(RowLayout, ShortValuesTakeTwoBytesEachAndNothingElseChanges) {
+  for (const Storage storage : {Storage::kBFloat16, Storage::kFloat16}) {
+    const RowLayout layout(3, 2, storage);
+    EXPECT_EQ(layout.ValueBytes(), 6u);
+    EXPECT_EQ(layout.RestBytes(), 2 * 4 + sizeof(RowMetadata));
+    EXPECT_EQ(layout.MetadataOffset(), 6u + 8u);
+    EXPECT_EQ(layout.RecordBytes(), 6u + 8u + sizeof(RowMetadata));
+    EXPECT_EQ(ParseStorage(StorageName(storage)), storage);
+  }
+  EXPECT_FALSE(ParseStorage("int8").has_value());
+}
+
 TEST(RowLayout, MetadataOfAnOddWidthIsKept) {
   const RowLayout layout(3, 0);
   alignas(64) std::byte record[64] = {};
