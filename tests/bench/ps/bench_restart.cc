@@ -81,8 +81,8 @@ void Run() {
   CHECK(core->Pull({&read, 1}, AbsentRow::kInitialValue).ok());
   const double seconds = SecondsSince(begin);
   const double gigabytes = static_cast<double>(FLAGS_rows) * (2 * kDim * 4 + 16) / 1e9;
-  std::cout << "first pull after " << seconds << " s, " << seconds / gigabytes
-            << " s for each GB of rows\n";
+  std::cout << "RESULT first_pull=" << seconds << " s\n"
+            << "RESULT first_pull_per_gb=" << seconds / gigabytes << " s\n";
   std::filesystem::remove_all(FLAGS_folder);
 }
 
