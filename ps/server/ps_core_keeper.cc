@@ -159,7 +159,8 @@ Status PsCoreImpl::CutLog() {
   RETURN_IF_ERROR(WriteDirtyRows(generation), "cutting the log");
   {
     ReadLock lock(state_lock_);
-    if (generation == generation_) RETURN_IF_ERROR(SaveAdmissions(), "cutting the log");
+    if (generation != generation_ || !CheckReady().ok()) return OkStatus();
+    RETURN_IF_ERROR(SaveAdmissions(), "cutting the log");
   }
   WriteLock lock(state_lock_);
   if (generation != generation_ || !CheckReady().ok()) return OkStatus();
