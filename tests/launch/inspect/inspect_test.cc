@@ -199,8 +199,9 @@ TEST_F(InspectTest, TablesShowRowsPerShard) {
   EXPECT_THAT(result_, HasSubstr("ps 0  ps 1\n"));
   EXPECT_THAT(result_, HasSubstr("user"));
   ASSERT_TRUE(Tables(Format::kCsv).ok());
-  EXPECT_THAT(result_,
-              HasSubstr("id,table,dim,optimizer,state floats,storage,record bytes,rows,bytes,ps 0"));
+  EXPECT_THAT(
+      result_,
+      HasSubstr("id,table,dim,optimizer,state floats,storage,record bytes,rows,bytes,ps 0"));
   EXPECT_THAT(result_, HasSubstr("\n0,user,8,adagrad,8,float32,80,2,160,"));
   ASSERT_TRUE(Tables(Format::kJson).ok());
   const auto user = Json().list_value().values(0).struct_value();
