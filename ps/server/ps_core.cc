@@ -96,7 +96,7 @@ PsCoreImpl::~PsCoreImpl() {
     keeper_wake_.NotifyAll();
     keeper_.join();
   }
-  FinishCounting();
+  FinishCounting(/*is_wanted=*/false).IgnoreError();
 }
 
 Status PsCoreImpl::GroupKeys(std::uint32_t table, std::span<const std::uint64_t> keys,

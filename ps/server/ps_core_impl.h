@@ -137,7 +137,8 @@ class PsCoreImpl : public PsCore {
   void ResetGates(std::uint64_t next) REQUIRES(state_lock_);
   // Counts the rows of the database as it is now, in a thread of its own.
   void StartCounting() REQUIRES(state_lock_);
-  void FinishCounting();
+  // Waits for the count, or ends it when it is not wanted: its tables go. Errors: of the scan.
+  Status FinishCounting(bool is_wanted) EXCLUDES(counting_mu_);
 
   // ---- keeper
   void KeeperLoop();
@@ -181,7 +182,9 @@ class PsCoreImpl : public PsCore {
   std::atomic<std::uint64_t> pulls_{0}, pushes_{0}, refused_{0}, duplicates_{0};
   std::atomic<std::uint64_t> waits_for_room_{0}, log_cuts_{0};
 
-  std::thread counting_;
+  Mutex counting_mu_;  // after state_lock_; two snapshots may wait for one count
+  std::thread counting_ GUARDED_BY(counting_mu_);
+  Status counted_;  // written by counting_
   std::atomic<bool> stop_counting_{false};
 
   mutable Mutex keeper_mu_;  // state_lock_ may be held when it is taken, never the other way

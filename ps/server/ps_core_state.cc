@@ -20,9 +20,11 @@ constexpr std::uint64_t kMiB = 1u << 20;
 }  // namespace
 
 Status PsCoreImpl::Snapshot(const std::string& folder, proto::SnapshotReply* reply) {
-  FinishCounting();  // the snapshot says how many rows it has
+  // The snapshot says how many rows it has. Most of the wait is without the lock.
+  FinishCounting(/*is_wanted=*/true).IgnoreError();
   WriteLock lock(state_lock_);
   RETURN_IF_ERROR(CheckReady());
+  RETURN_IF_ERROR(FinishCounting(/*is_wanted=*/true), "counting the rows of the database");
   if (PathExists(folder)) {
     return absl::AlreadyExistsError(StrCat("snapshot folder ", folder, " is there already"));
   }
@@ -57,7 +59,6 @@ Status PsCoreImpl::WriteSnapshot(const std::string& folder, proto::SnapshotReply
 }
 
 Status PsCoreImpl::Restore(const std::string& checkpoint, proto::RestoreReply* reply) {
-  FinishCounting();
   WriteLock lock(state_lock_);
   proto::CheckpointManifest manifest;
   LoadPlan plan;
@@ -71,6 +72,7 @@ Status PsCoreImpl::Restore(const std::string& checkpoint, proto::RestoreReply* r
     }
   }
   const auto layout = model_.dense->Layout();
+  FinishCounting(/*is_wanted=*/false).IgnoreError();
   ++generation_;
   store_ = nullptr;
   log_ = nullptr;
@@ -176,7 +178,6 @@ PushLogOptions PsCoreImpl::LogOptions() const {
 }
 
 Status PsCoreImpl::Recover(proto::RestoreReply* reply) {
-  FinishCounting();
   WriteLock lock(state_lock_);
   if (!durability_.logged) {
     return absl::FailedPreconditionError(
@@ -185,6 +186,7 @@ Status PsCoreImpl::Recover(proto::RestoreReply* reply) {
   if (!PathExists(JoinPath(LiveFolder(), "CURRENT"))) {
     return absl::FailedPreconditionError(StrCat(options_.folder, " holds no state of a server"));
   }
+  FinishCounting(/*is_wanted=*/false).IgnoreError();
   ++generation_;
   store_ = nullptr;
   log_ = nullptr;
@@ -377,7 +379,9 @@ void PsCoreImpl::StartCounting() {
   std::future<void> has_begun = begun.get_future();
   const RowStore* const store = store_.get();
   const std::span<const std::unique_ptr<EmbeddingTable>> tables = model_.tables;
+  MutexLock lock(counting_mu_);
   stop_counting_ = false;
+  counted_ = OkStatus();
   counting_ = std::thread([this, store, tables, begun = std::move(begun)]() mutable {
     std::vector<std::int64_t> rows(tables.size());
     bool first = true;
@@ -388,14 +392,18 @@ void PsCoreImpl::StartCounting() {
       return !stop_counting_.load(std::memory_order_relaxed);
     });
     if (first) begun.set_value();
-    if (!scanned.ok()) LOG(ERROR) << "counting the rows of the database: " << scanned;
+    counted_ = scanned;  // read after the join
     for (std::size_t t = 0; t < rows.size(); ++t) tables[t]->AddColdRows(rows[t]);
   });
   has_begun.wait();
 }
 
-void PsCoreImpl::FinishCounting() {
+Status PsCoreImpl::FinishCounting(bool is_wanted) {
+  if (!is_wanted) stop_counting_ = true;  // also for one who waits for it
+  MutexLock lock(counting_mu_);
   if (counting_.joinable()) counting_.join();
+  if (!is_wanted) counted_ = OkStatus();
+  return counted_;
 }
 
 }  // namespace cairn::ps
