@@ -113,7 +113,7 @@ PsCoreImpl::~PsCoreImpl() {
     keeper_wake_.NotifyAll();
     keeper_.join();
   }
-  StopCounting();
+  FinishCounting(/*is_wanted=*/false).IgnoreError();
 }
 
 Status PsCoreImpl::GroupKeys(std::uint32_t table, std::span<const std::uint64_t> keys,

@@ -174,10 +174,9 @@ class PsCoreImpl : public PsCore {
   Status SpillIfFull() REQUIRES(state_lock_);
   void ResetGates(std::uint64_t next) REQUIRES(state_lock_);
   // Counts the rows of the database as it is now, in a thread of its own.
-  void StartCounting() REQUIRES(state_lock_) EXCLUDES(counting_mu_);
-  // Waits for its end; StopCounting makes it end.
-  void FinishCounting() EXCLUDES(counting_mu_);
-  void StopCounting() EXCLUDES(counting_mu_);
+  void StartCounting() REQUIRES(state_lock_);
+  // Waits for the count, or ends it when it is not wanted: its tables go. Errors: of the scan.
+  Status FinishCounting(bool is_wanted) EXCLUDES(counting_mu_);
 
   // ---- keeper
   void KeeperLoop();
@@ -246,8 +245,9 @@ class PsCoreImpl : public PsCore {
   mutable Mutex broken_mu_;
   Status broken_ GUARDED_BY(broken_mu_);
 
-  Mutex counting_mu_;
+  Mutex counting_mu_;  // after state_lock_; two snapshots may wait for one count
   std::thread counting_ GUARDED_BY(counting_mu_);
+  Status counted_;  // written by counting_
   std::atomic<bool> stop_counting_{false};
 
   mutable Mutex keeper_mu_;  // state_lock_ may be held when it is taken, never the other way
@@ -258,7 +258,7 @@ class PsCoreImpl : public PsCore {
   std::uint64_t keeper_rounds_ GUARDED_BY(keeper_mu_) = 0;  // after which there may be room
   std::uint64_t keeper_failures_ GUARDED_BY(keeper_mu_) = 0;
   Status keeper_status_ GUARDED_BY(keeper_mu_);  // of its last round
-  std::thread keeper_;  // last: it uses everything above
+  std::thread keeper_;                           // last: it uses everything above
 };
 
 }  // namespace cairn::ps

@@ -21,9 +21,11 @@ constexpr std::uint64_t kMiB = 1u << 20;
 }  // namespace
 
 Status PsCoreImpl::Snapshot(const std::string& folder, proto::SnapshotReply* reply) {
-  FinishCounting();  // the snapshot says how many rows it has
+  // The snapshot says how many rows it has. Most of the wait is without the lock.
+  FinishCounting(/*is_wanted=*/true).IgnoreError();
   WriteLock lock(state_lock_);
   RETURN_IF_ERROR(CheckReady());
+  RETURN_IF_ERROR(FinishCounting(/*is_wanted=*/true), "counting the rows of the database");
   if (PathExists(folder)) {
     return absl::AlreadyExistsError(StrCat("snapshot folder ", folder, " is there already"));
   }
@@ -43,7 +45,7 @@ Status PsCoreImpl::Snapshot(const std::string& folder, proto::SnapshotReply* rep
 }
 
 void PsCoreImpl::Close() {
-  StopCounting();  // it reads the database
+  FinishCounting(/*is_wanted=*/false).IgnoreError();  // it reads the database
   store_ = nullptr;
   log_ = nullptr;
   MutexLock lock(broken_mu_);
@@ -438,6 +440,7 @@ void PsCoreImpl::StartCounting() {
   const RowStore* const store = store_.get();
   const std::span<const std::unique_ptr<EmbeddingTable>> tables = model_.tables;
   stop_counting_ = false;
+  counted_ = OkStatus();
   counting_ = std::thread([this, store, tables, begun = std::move(begun)]() mutable {
     std::vector<std::int64_t> rows(tables.size());
     bool first = true;
@@ -448,20 +451,18 @@ void PsCoreImpl::StartCounting() {
       return !stop_counting_.load(std::memory_order_relaxed);
     });
     if (first) begun.set_value();
-    if (!scanned.ok()) LOG(ERROR) << "counting the rows of the database: " << scanned;
+    counted_ = scanned;  // read after the join
     for (std::size_t t = 0; t < rows.size(); ++t) tables[t]->AddColdRows(rows[t]);
   });
   has_begun.wait();
 }
 
-void PsCoreImpl::FinishCounting() {
+Status PsCoreImpl::FinishCounting(bool is_wanted) {
+  if (!is_wanted) stop_counting_ = true;  // also for one who waits for it
   MutexLock lock(counting_mu_);
   if (counting_.joinable()) counting_.join();
-}
-
-void PsCoreImpl::StopCounting() {
-  stop_counting_ = true;
-  FinishCounting();
+  if (!is_wanted) counted_ = OkStatus();
+  return counted_;
 }
 
 }  // namespace cairn::ps

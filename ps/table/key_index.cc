@@ -18,8 +18,8 @@ namespace {
 
 using Bucket = KeyIndex::Bucket;
 
-// Above this share of filled places the index grows, by a sixteenth once it is large: 15 to 16 bytes
-// a key. Fuller, more keys live behind two full buckets: at 9/10 look-ups take twice as long.
+// Above this share of filled places the index grows, by a sixteenth once it is large: 15 to 16
+// bytes a key. Fuller, more keys live behind two full buckets: at 9/10 look-ups take twice as long.
 constexpr std::size_t kLoadNumerator = 22, kLoadDenominator = 25;
 constexpr std::size_t kSmallIndex = 4096;  // keys; below, it grows by half
 // Below this one it shrinks, to well between the two.
@@ -205,16 +205,17 @@ void KeyIndex::Place(std::uint64_t key, std::uint32_t hash, std::uint32_t row, b
 
 std::uint32_t KeyIndex::Remove(std::uint64_t key, std::uint32_t hash) {
   if (bucket_count_ == 0) return kNoRow;
-  for (std::size_t b = Home(hash);; b = Next(b)) {
-    const Bucket& bucket = buckets()[b];
+  for (Probe probe(hash, bucket_count_); !probe.at_end(); probe.Next()) {
+    const Bucket& bucket = buckets()[probe.bucket()];
     for (std::size_t i = 0; i < bucket.count; ++i) {
       if (bucket.keys[i] != key) continue;
       const std::uint32_t row = bucket.rows[i];
-      RemoveAt(b, i);
+      RemoveAt(probe.bucket(), i);
       return row;
     }
     if (bucket.passed == 0) return kNoRow;
   }
+  return kNoRow;
 }
 
 // The last entry of the bucket takes the free place.

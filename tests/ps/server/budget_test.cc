@@ -271,6 +271,37 @@ TEST_F(BudgetTest, RestoreWhileRowsComeAndGo) {
   }
 }
 
+// A recovered server counts the rows of its database beside everything else; snapshots, several at
+// once among them, wait for the count.
+TEST_F(BudgetTest, RowsAreCountedExactlyAfterARecovery) {
+  proto::JobConfig job = LedgerJob(1);
+  job.mutable_server()->set_durability(proto::ServerConfig::PROCESS);
+  {
+    ShardCluster cluster(job, 1, folder_, "ps");
+    ASSERT_EQ(cluster.Restore(""), OkStatus());
+    PushAll(cluster);
+  }
+  ShardCluster cluster(job, 1, folder_, "ps");
+  PsCore& core = cluster.core(0);
+  for (int i = 0; i < 3; ++i) {
+    proto::RestoreReply recovered;
+    ASSERT_EQ(core.Recover(&recovered), OkStatus());
+    const auto fresh = Keys(50 + static_cast<std::uint64_t>(i), 100);
+    ASSERT_EQ(cluster.Push(0, fresh, std::vector<float>(400, 1)), OkStatus());
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; ++t) {
+      threads.emplace_back([&, t] {
+        proto::SnapshotReply reply;
+        ASSERT_EQ(core.Snapshot(folder_ / StrCat("s", i, "-", t), &reply), OkStatus());
+        EXPECT_EQ(reply.shard().rows(0), keys_.size() + 100u * static_cast<unsigned>(i + 1));
+        EXPECT_EQ(reply.shard().rows(1), keys_.size());
+      });
+    }
+    for (auto& thread : threads) thread.join();
+  }
+  ExpectAll(cluster, AbsentRow::kZero);
+}
+
 // It is served, and does not keep those after it from memory.
 TEST_F(BudgetTest, ARequestMayBeLargerThanTheMemory) {
   ShardCluster cluster(LedgerJob(1), 1, folder_, "ps");
