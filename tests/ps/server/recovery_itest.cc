@@ -85,8 +85,8 @@ class KillTest : public testing::TestWithParam<const char*> {
     check(core->InitDense({&chunk, 1}));
     std::vector<std::thread> threads;
     for (std::uint64_t client = 1; client <= kClients; ++client) {
-      threads.emplace_back([&, client] {
-        for (std::uint64_t sequence = acknowledged_[client] + 1;; ++sequence) {
+      threads.emplace_back([&, client, first = acknowledged_[client] + 1] {
+        for (std::uint64_t sequence = first;; ++sequence) {
           check(CountingPush(client, sequence).SendTo(*core, {client, sequence}));
           send({Message::kAcknowledged, client, sequence});
         }
