@@ -47,6 +47,7 @@ void PsCoreImpl::KeeperLoop() {
     if (status.ok()) status = EvictRows();
     {
       MutexLock lock(keeper_mu_);
+      if (keeper_stops_) return;
       if (!status.ok() && keeper_status_.ok()) {
         LOG(ERROR) << "server " << options_.ps << ": " << status << "; trying again";
       } else if (status.ok() && !keeper_status_.ok()) {
@@ -213,6 +214,7 @@ Status PsCoreImpl::FindEvictable(std::uint64_t generation, bool* found_all) {
 
 Status PsCoreImpl::WriteDirtyRows(std::uint64_t generation) {
   RowBatch batch;
+  batch.Reserve(RowTier::kBatchRows, 2 * RowTier::kBatchBytes);
   for (std::size_t t = 0; t < static_cast<std::size_t>(job_.table_size()); ++t) {
     for (std::uint32_t stripe = 0; stripe < kStripes;) {
       if (KeeperStops()) return absl::CancelledError("the server ends");

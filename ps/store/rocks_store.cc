@@ -222,7 +222,19 @@ class RocksStore : public RowStore {
     RETURN_IF_ERROR(CheckMemtablesFit(folder));
     rocksdb::FlushOptions flush;
     flush.allow_write_stall = true;  // else it waits for compactions
-    return Convert(WithResume([&] { return db_->Flush(flush, handles_); }));
+    return Convert(WithResume([&] {
+      rocksdb::Status status = db_->Flush(flush, handles_);
+      return status.ok() ? CheckFlushed() : status;
+    }));
+  }
+  // While RocksDB recovers from an error of the file system, its Flush may say OK and have written
+  // nothing (facebook/rocksdb, issue 8046). There is one writer, so nothing may be left.
+  rocksdb::Status CheckFlushed() const REQUIRES(write_mu_) {
+    if (Sum(rocksdb::DB::Properties::kNumImmutableMemTable) == 0 &&
+        Sum(rocksdb::DB::Properties::kNumEntriesActiveMemTable) == 0) {
+      return rocksdb::Status::OK();
+    }
+    return rocksdb::Status::IOError("not written yet, after an earlier error");
   }
   // The reserve is there to be used by this.
   Status CheckMemtablesFit(const std::string& folder) const {

@@ -91,6 +91,7 @@ Status RowTier::WriteBack(TableSpan tables, const SlotRange& slots, RowStore& st
                                                                   std::memory_order_relaxed)));
   std::int64_t freed = 0;
   RowBatch batch;
+  batch.Reserve(kBatchRows, 2 * kBatchBytes);
   const std::size_t all_stops = tables.size() * kStripes;
   while (freed < wanted && stops_.size() < all_stops) {
     if (next_.table >= tables.size()) next_ = {0, 0};
