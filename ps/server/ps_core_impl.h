@@ -1,13 +1,15 @@
 // Shared by the files of PsCore; nobody else includes it.
 //   ps_core.cc         requests
 //   ps_core_admission.cc  keys that get no row
-//   ps_core_state.cc   snapshot, restore, recovery
+//   ps_core_state.cc   snapshot, restore
+//   ps_core_recovery.cc   recovery
 //   ps_core_keeper.cc  the background thread: room in memory, length of the log, eviction
 #pragma once
 
 #include <atomic>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -76,6 +78,9 @@ class PsCoreImpl : public PsCore {
   void Stats(proto::PsStatsReply* reply) const override;
 
  private:
+  // A RocksDB database has this file, or is none.
+  static constexpr std::string_view kCurrent = "CURRENT";
+
   std::string LiveFolder() const { return JoinPath(options_.folder, "db"); }
   std::string LogFolder() const { return JoinPath(options_.folder, "log"); }
 
