@@ -15,6 +15,8 @@
 
 DEFINE_string(backend, "local", "local: where the processes run");
 DEFINE_bool(detach, false, "run in the background");
+DEFINE_int32(max_restarts, 5,
+             "how often in a row a server or worker that died is started again; 0: never");
 DEFINE_int32(grace_s, 120, "SECONDS: how long a stop may take before processes are killed");
 
 namespace cairn::launch {
@@ -22,8 +24,8 @@ namespace {
 
 constexpr std::chrono::seconds kStatusLimit{5};
 
-constexpr std::string_view kFlags[] = {"backend", "ps",     "workers", "config", "set",
-                                       "run_dir", "detach", "grace_s", "format"};
+constexpr std::string_view kFlags[] = {"backend", "ps",     "workers", "config",       "set",
+                                       "run_dir", "detach", "grace_s", "max_restarts", "format"};
 constexpr Usage kUsage = {
     .command = "launch/cluster",
     .examples =
@@ -56,6 +58,7 @@ int Up() {
     return UsageError(kUsage, "--ps and --workers must be 1 or more");
   }
   if (FLAGS_grace_s < 1) return UsageError(kUsage, "--grace_s must be 1 or more");
+  if (FLAGS_max_restarts < 0) return UsageError(kUsage, "--max_restarts must be 0 or more");
   const Result<std::string> program = ProgramPath();
   if (!program.ok()) return ReportError(program.status());
   LocalClusterOptions options;
@@ -66,6 +69,7 @@ int Up() {
   options.ps = FLAGS_ps;
   options.workers = FLAGS_workers;
   options.grace = std::chrono::seconds(FLAGS_grace_s);
+  options.max_restarts = FLAGS_max_restarts;
   options.detach = FLAGS_detach;
   options.messages = &std::cerr;
   options.results = &std::cout;

@@ -17,6 +17,7 @@
 #include "launch/commands/signals.h"
 #include "proto/config.pb.h"
 #include "proto/control.grpc.pb.h"
+#include "proto/ps_service.pb.h"
 #include "ps/server/ps_core.h"
 #include "ps/server/server.h"
 
@@ -81,11 +82,35 @@ Status Join(proto::Control::Stub* coordinator, const std::string& address,
                        });
 }
 
-// Serves until the job is over. The coordinator's end is the job's end: it stays for as long as
-// anybody works.
-Status ServeUntilOver(proto::Control::Stub* coordinator, Presence* presence) {
+// What an earlier process acknowledged comes back, or the job fails: nobody else has it.
+Status Recover(ps::PsCore* core, proto::Control::Stub* coordinator) {
+  const auto began = std::chrono::steady_clock::now();
+  proto::RestoreReply ignored;
+  const Status recovered = core->Recover(&ignored);
+  if (!recovered.ok()) {
+    proto::ReportFailureRequest report;
+    report.set_who(StrCat("ps ", FLAGS_ps));
+    report.set_code(static_cast<int>(recovered.code()));
+    report.set_message(std::string(recovered.message()));
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kLookEvery);
+    proto::ReportFailureReply reply;
+    (void)coordinator->ReportFailure(&context, report, &reply);  // this process's end says it too
+    return recovered;
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+  std::cerr << "ps " << FLAGS_ps << " has recovered what it acknowledged, in " << took.count()
+            << " s\n";
+  return OkStatus();
+}
+
+// Serves until the job is over, or the server must be started again. The coordinator's end is the
+// job's end: it stays for as long as anybody works.
+Status ServeUntilOver(const ps::PsCore& core, proto::Control::Stub* coordinator,
+                      Presence* presence) {
   auto last_answer = std::chrono::steady_clock::now();
   while (!presence->WaitFor(kLookEvery)) {
+    RETURN_IF_ERROR(core.Health());
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kLookEvery);
     proto::JobStatusReply status;
@@ -133,19 +158,24 @@ Status Serve(StopSignals* signals) {
                                            '0'),
                                FLAGS_ps);
   core_options.log_by_default = true;
+  core_options.job_epoch = joined.job_epoch();
   ASSIGN_OR_RETURN(const std::unique_ptr<ps::PsCore> core, ps::PsCore::Make(job, core_options));
+  if (joined.recover()) RETURN_IF_ERROR(Recover(core.get(), stub.get()));
   ps::PsIdentity identity;
   identity.ps = core_options.ps;
   identity.ps_count = core_options.ps_count;
   identity.slot_bits = core_options.slot_bits;
   identity.job_epoch = joined.job_epoch();
   for (const proto::TableConfig& table : job.table()) identity.table_dims.push_back(table.dim());
+  for (const proto::WorkerIncarnation& worker : joined.worker()) {
+    identity.incarnations[worker.worker()] = worker.incarnation();
+  }
   server->Serve(core.get(), identity);
   std::cerr << "ps " << FLAGS_ps << " serves on " << server->address() << "\n";
 
   Presence presence;
   signals->OnStop([&presence] { presence.End(); });
-  const Status status = ServeUntilOver(stub.get(), &presence);
+  const Status status = ServeUntilOver(*core, stub.get(), &presence);
   signals->OnStop({});
   server->Stop();
   return status;

@@ -1,9 +1,12 @@
 // `cairn worker`: the cluster role that reads, computes, pulls and pushes.
 #include <gflags/gflags.h>
 
+#include <chrono>
 #include <iostream>
 #include <string_view>
+#include <thread>
 
+#include "common/base/mutex.h"
 #include "common/config/config.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/flags.h"
@@ -34,6 +37,58 @@ constexpr Usage kUsage = {
     .flags = kFlags,
 };
 
+constexpr std::chrono::milliseconds kBeat{2000};
+// A server that is started again recovers first, which takes seconds for each GiB.
+constexpr std::chrono::minutes kServerReturns{10};
+
+// Tells the coordinator that this worker lives, and stops the worker when it has nothing more to
+// do: it may be waiting for a server that nobody starts again.
+class Heartbeats {
+ public:
+  Heartbeats(worker::GrpcJobControl* control, worker::Worker* worker)
+      : thread_([this, control, worker] { Loop(control, worker); }) {}
+  ~Heartbeats() { (void)End(); }
+
+  // The coordinator's last word, if it ended the work.
+  Status End() EXCLUDES(mu_) {
+    {
+      MutexLock lock(mu_);
+      is_over_ = true;
+      changed_.NotifyAll();
+    }
+    if (thread_.joinable()) thread_.join();
+    MutexLock lock(mu_);
+    return end_;
+  }
+
+ private:
+  void Loop(worker::GrpcJobControl* control, worker::Worker* worker) EXCLUDES(mu_) {
+    for (;;) {
+      {
+        MutexLock lock(mu_);
+        if (changed_.WaitFor(mu_, kBeat, [this]() NO_THREAD_SAFETY_ANALYSIS { return is_over_; })) {
+          return;
+        }
+      }
+      const Status status = control->Heartbeat();
+      // Other errors show in the worker's own calls, which are tried again for long.
+      if (!absl::IsAborted(status)) continue;
+      {
+        MutexLock lock(mu_);
+        end_ = status;
+      }
+      worker->Stop();
+      return;
+    }
+  }
+
+  Mutex mu_;
+  CondVar changed_;
+  bool is_over_ GUARDED_BY(mu_) = false;
+  Status end_ GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
 Status Work(const proto::JoinWorkerReply& joined, worker::GrpcJobControl* control,
             StopSignals* signals) {
   ASSIGN_OR_RETURN(const proto::JobConfig job,
@@ -43,6 +98,7 @@ Status Work(const proto::JoinWorkerReply& joined, worker::GrpcJobControl* contro
   servers.job_epoch = joined.job_epoch();
   servers.worker = static_cast<std::uint32_t>(FLAGS_worker);
   servers.incarnation = joined.incarnation();
+  servers.first_connect = servers.reconnect = servers.request = kServerReturns;
   servers.slot_bits = ps::PsOptions{}.slot_bits;
   for (const proto::TableConfig& table : job.table()) servers.table_dims.push_back(table.dim());
   ASSIGN_OR_RETURN(const std::unique_ptr<worker::PsClient> client,
@@ -67,7 +123,9 @@ Status Work(const proto::JoinWorkerReply& joined, worker::GrpcJobControl* contro
     control->Cancel();
   });
   std::cerr << "worker " << FLAGS_worker << " works with " << options.threads << " threads\n";
-  const Status status = worker->Run();
+  Heartbeats heartbeats(control, worker.get());
+  Status status = worker->Run();
+  status.Update(heartbeats.End());
   signals->OnStop({});
   return status;
 }

@@ -44,6 +44,10 @@ class ControlService final : public proto::Control::Service {
                             proto::CompleteTaskReply*) override {
     return ToGrpc(core_->CompleteTask(*request));
   }
+  grpc::Status Heartbeat(grpc::ServerContext*, const proto::HeartbeatRequest* request,
+                         proto::HeartbeatReply*) override {
+    return ToGrpc(core_->Heartbeat(*request));
+  }
   grpc::Status ReportFailure(grpc::ServerContext*, const proto::ReportFailureRequest* request,
                              proto::ReportFailureReply*) override {
     core_->ReportFailure(request->who(), FromGrpc({static_cast<grpc::StatusCode>(request->code()),

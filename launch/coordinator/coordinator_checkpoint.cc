@@ -12,6 +12,11 @@
 namespace cairn::launch {
 namespace {
 
+// Of what servers are asked to do, when one of them goes away and comes back. Each try waits for
+// the servers to answer.
+constexpr int kTries = 5;
+constexpr std::chrono::milliseconds kPause{200};
+
 std::int64_t UnixSeconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
@@ -41,11 +46,42 @@ Status CoordinatorImpl::OnAllServers(Call call) {
   return OkStatus();
 }
 
+bool CoordinatorImpl::ServersRecover() const {
+  return !options_.ps.empty() ? false : job_.server().durability() != proto::ServerConfig::NONE;
+}
+
+template <typename Attempt>
+Status CoordinatorImpl::Persist(const std::string& what, Attempt attempt) {
+  for (int tries = 1;; ++tries) {
+    const Status status = attempt();
+    if (status.code() != absl::StatusCode::kUnavailable || tries == kTries ||
+        !options_.ps.empty()) {
+      return status;
+    }
+    {
+      MutexLock lock(mu_);
+      if (!failure_.ok()) return failure_;
+    }
+    LOG(WARNING) << what << " begins again: " << status.message();
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
 Status CoordinatorImpl::RestoreServers(const std::string& checkpoint) {
   SetPhase(Phase::kRestoring);
-  return OnAllServers([&](std::size_t, PsAdmin& admin) {
-    proto::RestoreReply reply;
-    return admin.Restore(checkpoint, job_epoch_, &reply);
+  {
+    MutexLock lock(mu_);
+    for (Server& server : servers_) server.holds_state = false;
+  }
+  return OnAllServers([&](std::size_t i, PsAdmin& admin) {
+    const auto restore = [&] {
+      proto::RestoreReply reply;
+      return admin.Restore(checkpoint, job_epoch_, &reply);
+    };
+    RETURN_IF_ERROR(Persist(StrCat("restoring ps ", i), restore));
+    MutexLock lock(mu_);
+    servers_[i].holds_state = true;
+    return OkStatus();
   });
 }
 
@@ -79,11 +115,17 @@ Status CoordinatorImpl::WriteCheckpoint(const std::string& name, bool is_best) {
 
 Status CoordinatorImpl::WriteCheckpointFiles(const std::string& name, bool is_best,
                                              const proto::TrainState& state) {
-  ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(checkpoints_folder_, name));
   std::vector<proto::SnapshotReply> shards(options_.ps_count);
-  RETURN_IF_ERROR(OnAllServers([&](std::size_t ps, PsAdmin& admin) {
-    return admin.Snapshot(writer.ShardFolder(static_cast<std::uint32_t>(ps)), &shards[ps]);
+  std::optional<CheckpointWriter> begun;
+  RETURN_IF_ERROR(Persist(StrCat("checkpoint ", name), [&]() -> Status {
+    // A server that went away left half a snapshot: each try has a folder of its own.
+    ASSIGN_OR_RETURN(begun, CheckpointWriter::Begin(checkpoints_folder_, name));
+    return OnAllServers([&](std::size_t ps, PsAdmin& admin) {
+      shards[ps].Clear();
+      return admin.Snapshot(begun->ShardFolder(static_cast<std::uint32_t>(ps)), &shards[ps]);
+    });
   }));
+  CheckpointWriter& writer = *begun;
   if (!options_.vocabulary.empty()) {
     RETURN_IF_ERROR(
         writer.AddFile(kVocabularyFile, JoinPath(run_folder_, kVocabularyFile), vocabulary_xxh3_));

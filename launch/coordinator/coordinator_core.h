@@ -31,6 +31,7 @@
 namespace cairn::proto {
 class AcquireTaskRequest;
 class CompleteTaskRequest;
+class HeartbeatRequest;
 class JobConfig;
 class JobStatusReply;
 class JoinPsReply;
@@ -144,8 +145,10 @@ class CoordinatorCore {
   // LEAVE, or Aborted if the job failed.
   virtual Status Run(JobResult* result) = 0;
 
-  // See proto/control.proto. JoinPs: InvalidArgument for an index that the job does not have;
-  // a server that joins again after it was given state has lost that state, which fails the job.
+  // See proto/control.proto. JoinPs: InvalidArgument for an index that the job does not have. A
+  // server that was given state and joins again, as another process, is told to recover; it must be
+  // where it was (FailedPrecondition for another address). With durability NONE it has lost that
+  // state, which fails the job.
   virtual Status JoinPs(const proto::JoinPsRequest& request, proto::JoinPsReply* reply) = 0;
   // Waits at most wait_ms for the servers to be there and restored, then Unavailable names what is
   // missing. A worker number that joins again takes over from its earlier incarnation.
@@ -160,6 +163,9 @@ class CoordinatorCore {
   // the worker's latest, or was given up as lost.
   virtual Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) = 0;
   virtual Status CompleteTask(const proto::CompleteTaskRequest& request) = 0;
+
+  // See proto/control.proto. A worker that is silent for options.lost_s is given up.
+  virtual Status Heartbeat(const proto::HeartbeatRequest& request) = 0;
 
   // The job fails with this error, if nothing failed before. who: "worker 1", "ps 0", put before
   // the message; empty in a single process.

@@ -42,6 +42,7 @@ class CoordinatorImpl final : public CoordinatorCore {
                         proto::ReadVocabularyReply* reply) const override;
   Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) override;
   Status CompleteTask(const proto::CompleteTaskRequest& request) override;
+  Status Heartbeat(const proto::HeartbeatRequest& request) override;
   void ReportFailure(std::string_view who, const Status& status) override;
   void RequestStop() override;
   void GetStatus(proto::JobStatusReply* reply) const override;
@@ -60,13 +61,16 @@ class CoordinatorImpl final : public CoordinatorCore {
     std::string address;
     std::int64_t pid = 0;
     double last_call_s = 0;
+    bool holds_state = false;   // it has answered the latest Restore
+    std::uint32_t returns = 0;  // how often it was started again
   };
   struct Worker {
     std::uint64_t incarnation = 0;
     std::int64_t pid = 0;
     double last_call_s = 0;
     std::uint64_t rows = 0;
-    bool is_waiting = false;  // in AcquireTask now
+    std::uint32_t returns = 0;  // how often another process took over
+    bool is_waiting = false;    // in AcquireTask now
     bool was_told_silent = false;
     bool is_lost = false;
     bool has_left = false;
@@ -97,6 +101,7 @@ class CoordinatorImpl final : public CoordinatorCore {
   void FillResult(JobResult* result) const REQUIRES(mu_);
 
   // coordinator_members.cc
+  Status TakeBack(const proto::JoinPsRequest& request, Server* server) REQUIRES(mu_);
   Status CheckIncarnation(std::uint32_t worker, std::uint64_t incarnation) REQUIRES(mu_);
   bool TryAssign(const proto::AcquireTaskRequest& request, proto::Task* task) REQUIRES(mu_);
   Status TakeScores(const proto::CompleteTaskRequest& request, const Lease& lease) REQUIRES(mu_);
@@ -104,6 +109,8 @@ class CoordinatorImpl final : public CoordinatorCore {
   Status CheckBadRows() REQUIRES(mu_);
   void Fail(std::string_view who, const Status& status) REQUIRES(mu_);
   void Changed() REQUIRES(mu_);
+  // The leases of a worker that is no more; returns how many.
+  int HandBack(const Worker& worker) REQUIRES(mu_);
   void WatchMembers() REQUIRES(mu_);
   void WatchWorker(std::uint32_t index, Worker& worker) REQUIRES(mu_);
   std::string MissingServers() const REQUIRES(mu_);
@@ -132,6 +139,10 @@ class CoordinatorImpl final : public CoordinatorCore {
   std::optional<JobProgress> ProgressIfDue() REQUIRES(mu_);
 
   // coordinator_checkpoint.cc
+  bool ServersRecover() const;
+  // Calls `attempt` again for as long as a server that may come back is the reason why it fails.
+  template <typename Attempt>
+  Status Persist(const std::string& what, Attempt attempt);
   Status RestoreServers(const std::string& checkpoint);
   Status WriteCheckpoint(const std::string& name, bool is_best);
   Status WriteCheckpointFiles(const std::string& name, bool is_best,

@@ -53,6 +53,30 @@ std::string CoordinatorImpl::MissingServers() const {
   return missing;
 }
 
+// Workers and the admin look for it where it was.
+Status CoordinatorImpl::TakeBack(const proto::JoinPsRequest& request, Server* server) {
+  const std::string name = StrCat("ps ", request.ps(), " (", request.address(), ")");
+  if (!failure_.ok()) return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
+  if (is_over_) return absl::AbortedError("the job is over");
+  if (server->holds_state && !ServersRecover()) {
+    Fail(name, absl::UnavailableError("was started again and has lost its state "
+                                      "(server.durability: NONE); the same command goes on from "
+                                      "the latest checkpoint"));
+    return failure_;
+  }
+  if (server->address != request.address()) {
+    return absl::FailedPreconditionError(
+        StrCat("ps ", request.ps(), " listened at ", server->address,
+               ", where workers look for it; start it with --address=", server->address, ", not ",
+               request.address()));
+  }
+  LOG(WARNING) << name << " is back as process " << request.pid() << ", after process "
+               << server->pid << (server->holds_state ? "; it recovers" : "");
+  server->pid = request.pid();
+  ++server->returns;
+  return OkStatus();
+}
+
 Status CoordinatorImpl::JoinPs(const proto::JoinPsRequest& request, proto::JoinPsReply* reply) {
   MutexLock lock(mu_);
   if (request.ps() >= servers_.size()) {
@@ -63,22 +87,25 @@ Status CoordinatorImpl::JoinPs(const proto::JoinPsRequest& request, proto::JoinP
   const bool is_repeat =
       server.admin != nullptr && server.address == request.address() && server.pid == request.pid();
   if (!is_repeat) {
-    if (phase_ != Phase::kWaiting) {
-      const Status status = absl::UnavailableError(
-          "was started again and has lost its state; the same command goes on from the latest "
-          "checkpoint");
-      Fail(StrCat("ps ", request.ps(), " (", request.address(), ")"), status);
-      return failure_;
-    }
     if (!options_.connect) return absl::FailedPreconditionError("this job's servers are built in");
-    ASSIGN_OR_RETURN(server.owned, options_.connect(request.ps(), request.address()), "ps ",
-                     request.ps(), " at ", request.address());
-    server.admin = server.owned.get();
-    server.address = request.address();
-    server.pid = request.pid();
+    if (phase_ != Phase::kWaiting) {
+      RETURN_IF_ERROR(TakeBack(request, &server));
+    } else {
+      ASSIGN_OR_RETURN(server.owned, options_.connect(request.ps(), request.address()), "ps ",
+                       request.ps(), " at ", request.address());
+      server.admin = server.owned.get();
+      server.address = request.address();
+      server.pid = request.pid();
+    }
     Changed();
   }
   server.last_call_s = Now();
+  reply->set_recover(server.holds_state);
+  for (const auto& [index, worker] : workers_) {
+    proto::WorkerIncarnation* const known = reply->add_worker();
+    known->set_worker(index);
+    known->set_incarnation(worker.incarnation);
+  }
   reply->set_job(job_text_);
   reply->set_ps_count(static_cast<std::uint32_t>(servers_.size()));
   reply->set_job_epoch(job_epoch_);
@@ -103,10 +130,12 @@ Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std:
   if (worker.incarnation != 0 && !worker.has_left) {
     LOG(WARNING) << "worker " << request.worker() << " (process " << request.pid()
                  << ") takes over from process " << worker.pid;
-    if (pass_) pass_->book.GiveBack(worker.incarnation);
+    HandBack(worker);
   }
   const std::uint64_t rows = worker.rows;
+  const std::uint32_t returns = worker.returns + (worker.incarnation != 0 ? 1 : 0);
   worker = Worker();
+  worker.returns = returns;
   worker.incarnation = job_epoch_ + ++joins_;
   worker.pid = request.pid();
   worker.last_call_s = Now();
@@ -116,6 +145,23 @@ Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std:
   reply->set_job_epoch(job_epoch_);
   reply->set_incarnation(worker.incarnation);
   Changed();
+  return OkStatus();
+}
+
+int CoordinatorImpl::HandBack(const Worker& worker) {
+  if (!pass_) return 0;
+  const LeaseBook::Returned returned = pass_->book.GiveBack(worker.incarnation);
+  if (pass_->kind == proto::Task::TRAIN_ROWS && returned.leases > 0) {
+    state_.set_reissued_rows(state_.reissued_rows() + returned.rows);
+    LOG(WARNING) << "at most " << returned.rows << " rows are trained again";
+  }
+  return returned.leases;
+}
+
+Status CoordinatorImpl::Heartbeat(const proto::HeartbeatRequest& request) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckIncarnation(request.worker(), request.incarnation()));
+  if (!failure_.ok()) return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
   return OkStatus();
 }
 
@@ -289,7 +335,7 @@ void CoordinatorImpl::WatchWorker(std::uint32_t index, Worker& worker) {
   }
   if (options_.lost_s <= 0 || silent_s <= options_.lost_s) return;
   worker.is_lost = true;
-  const int leases = pass_ ? pass_->book.GiveBack(worker.incarnation) : 0;
+  const int leases = HandBack(worker);
   LOG(ERROR) << "worker " << index << " (process " << worker.pid << ") is given up after "
              << static_cast<int>(silent_s) << " s of silence; " << leases
              << " leases are handed out again";
@@ -357,6 +403,7 @@ void CoordinatorImpl::GetStatus(proto::JobStatusReply* reply) const {
     process.set_index(static_cast<std::uint32_t>(i));
     process.set_address(servers_[i].address);
     process.set_pid(servers_[i].pid);
+    process.set_returns(servers_[i].returns);
   }
   for (const auto& [index, worker] : workers_) {
     proto::ProcessStatus& process = *reply->add_process();
@@ -365,6 +412,7 @@ void CoordinatorImpl::GetStatus(proto::JobStatusReply* reply) const {
     process.set_pid(worker.pid);
     process.set_silent_s(worker.is_waiting ? 0 : Now() - worker.last_call_s);
     process.set_rows(worker.rows);
+    process.set_returns(worker.returns);
   }
   if (!latest_checkpoint_.empty()) reply->set_latest_checkpoint(CheckpointPath(latest_checkpoint_));
 }

@@ -74,19 +74,22 @@ Status LeaseBook::LearnEnd(std::uint64_t window, std::uint64_t rows_found) {
   return OkStatus();
 }
 
-int LeaseBook::GiveBack(std::uint64_t holder) {
-  int count = 0;
+LeaseBook::Returned LeaseBook::GiveBack(std::uint64_t holder) {
+  Returned all;
   for (auto it = held_.begin(); it != held_.end();) {
     if (it->second.holder != holder) {
       ++it;
       continue;
     }
     const Lease& lease = it->second.lease;
-    if (Start(lease) < end_) returned_.emplace(Start(lease), lease);
+    if (Start(lease) < end_) {
+      returned_.emplace(Start(lease), lease);
+      all.rows += std::min(lease.end - lease.begin, end_ - Start(lease));
+    }
     it = held_.erase(it);
-    ++count;
+    ++all.leases;
   }
-  return count;
+  return all;
 }
 
 }  // namespace cairn::launch

@@ -48,8 +48,12 @@ class LeaseBook {
   // The lease of this id, if `holder` has it.
   std::optional<Lease> Find(std::uint64_t id, std::uint64_t holder) const;
 
-  // Everything that `holder` has is to be handed out again. Returns the number of leases.
-  int GiveBack(std::uint64_t holder);
+  // Everything that `holder` has is to be handed out again.
+  struct Returned {
+    int leases = 0;
+    std::uint64_t rows = 0;
+  };
+  Returned GiveBack(std::uint64_t holder);
 
   void Pause() { paused_ = true; }
   void Resume() { paused_ = false; }

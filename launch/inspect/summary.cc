@@ -60,6 +60,10 @@ std::string Progress(const proto::TrainState& state) {
   if (state.bad_rows() > 0) {
     StrAppend(text, "; ", CountOf(state.bad_rows(), "bad row"), " left out");
   }
+  if (state.reissued_rows() > 0) {
+    StrAppend(text, "; at most ", CountOf(state.reissued_rows(), "row"),
+              " trained twice, after workers were lost");
+  }
   if (state.skipped_steps() > 0) {
     StrAppend(text, "; ", HumanCount(state.skipped_steps()),
               " steps with non-finite values left out");
@@ -186,6 +190,7 @@ void WriteState(const proto::TrainState& state, JsonWriter& json) {
   json.Key("rows").Uint(state.rows());
   json.Key("bad_rows").Uint(state.bad_rows());
   json.Key("skipped_steps").Uint(state.skipped_steps());
+  json.Key("reissued_rows").Uint(state.reissued_rows());
   json.Key("train_seconds").Double(state.train_seconds());
   json.Key("learning_rate_scale").Double(state.learning_rate_scale());
   json.Key("best_epoch").Uint(state.best_epoch());

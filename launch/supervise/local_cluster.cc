@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "common/config/config.h"
@@ -55,6 +58,31 @@ Status AwaitStragglers(const std::string& run_dir) {
   return OkStatus();
 }
 
+// A folder for the sockets of servers: one that is started again must be found where it was, and
+// unix sockets cost less than TCP. Their paths are short, so that they may not fit below the run
+// directory.
+Result<std::string> MakeSocketFolder(const std::string& run_dir) {
+  constexpr std::size_t kLongest = 90;  // of the 107 bytes of a socket's path
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(run_dir, error);
+  std::string folder = JoinPath(absolute.lexically_normal().string(), "sockets");
+  if (!error && folder.size() <= kLongest) {
+    RETURN_IF_ERROR(RemoveTree(folder));
+    RETURN_IF_ERROR(MakeFolders(folder));
+    return folder;
+  }
+  folder = "/tmp/cairn-XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) return ErrnoStatus("make folder", folder, errno);
+  return folder;
+}
+
+int Supervise(const SupervisorOptions& plan, const std::string& sockets) {
+  const int code = SuperviseCluster(plan);
+  const Status removed = RemoveTree(sockets);
+  if (!removed.ok()) *plan.messages << "warning: " << removed.message() << std::endl;
+  return code;
+}
+
 ProcessSpec Spec(const LocalClusterOptions& options, const std::string& run_dir,
                  const std::string& role, int index, std::vector<std::string> flags) {
   ProcessSpec spec;
@@ -67,10 +95,11 @@ ProcessSpec Spec(const LocalClusterOptions& options, const std::string& run_dir,
 }
 
 SupervisorOptions Plan(const LocalClusterOptions& options, const std::string& run_dir,
-                       const std::string& job, const std::string& job_file) {
+                       const std::string& sockets, const proto::JobConfig& job,
+                       const std::string& job_file) {
   SupervisorOptions plan;
   plan.run_dir = run_dir;
-  plan.job = job;
+  plan.job = job.name();
   plan.job_file = options.config;
   plan.address_file = JoinPath(run_dir, "coordinator.address");
   plan.grace = options.grace;
@@ -80,15 +109,20 @@ SupervisorOptions Plan(const LocalClusterOptions& options, const std::string& ru
       options, run_dir, "coordinator", 0,
       {StrCat("--config=", job_file), StrCat("--run_dir=", run_dir), StrCat("--ps=", options.ps),
        StrCat("--workers=", options.workers), "--address=127.0.0.1:0"});
-  plan.others = [&options, run_dir](const std::string& address) {
+  plan.max_restarts = options.max_restarts;
+  const bool servers_recover = job.server().durability() != proto::ServerConfig::NONE;
+  plan.others = [&options, run_dir, sockets, servers_recover](const std::string& address) {
     std::vector<ProcessSpec> specs;
     const std::string coordinator = StrCat("--coordinator=", address);
     for (int i = 0; i < options.ps; ++i) {
       specs.push_back(Spec(options, run_dir, "ps", i,
-                           {coordinator, StrCat("--ps=", i), StrCat("--run_dir=", run_dir)}));
+                           {coordinator, StrCat("--ps=", i), StrCat("--run_dir=", run_dir),
+                            StrCat("--address=unix:", sockets, "/ps-", i)}));
+      specs.back().may_return = servers_recover;
     }
     for (int i = 0; i < options.workers; ++i) {
       specs.push_back(Spec(options, run_dir, "worker", i, {coordinator, StrCat("--worker=", i)}));
+      specs.back().may_return = true;
     }
     return specs;
   };
@@ -99,7 +133,8 @@ std::string Plural(int count, const std::string& what) {
   return StrCat(count, " ", what, count == 1 || what == "ps" ? "" : "s");
 }
 
-int Detach(ClusterLock& lock, SupervisorOptions plan, std::ostream& messages) {
+int Detach(ClusterLock& lock, SupervisorOptions plan, const std::string& sockets,
+           std::ostream& messages) {
   const std::string log = LogPath(plan.run_dir, "supervisor");
   const Result<int> code = RunDaemon(
       log,
@@ -109,7 +144,7 @@ int Detach(ClusterLock& lock, SupervisorOptions plan, std::ostream& messages) {
         plan.started = is_up;
         const Status signed_lock = lock.Sign();
         if (!signed_lock.ok()) std::cerr << signed_lock.message() << std::endl;
-        return SuperviseCluster(plan);
+        return Supervise(plan, sockets);
       },
       messages);
   if (!code.ok()) {
@@ -142,9 +177,10 @@ Result<int> UpLocalCluster(const LocalClusterOptions& options) {
   const std::string job_file = JoinPath(run_dir, "cluster.job.textproto");
   RETURN_IF_ERROR(WriteFileAtomically(job_file, PrintJob(job)));
   RaiseFileLimit();
-  const SupervisorOptions plan = Plan(options, run_dir, job.name(), job_file);
-  if (options.detach) return Detach(*lock, plan, *options.messages);
-  return SuperviseCluster(plan);
+  ASSIGN_OR_RETURN(const std::string sockets, MakeSocketFolder(run_dir));
+  const SupervisorOptions plan = Plan(options, run_dir, sockets, job, job_file);
+  if (options.detach) return Detach(*lock, plan, sockets, *options.messages);
+  return Supervise(plan, sockets);
 }
 
 Result<std::string> PickRunDir(const std::string& runs) {

@@ -5,6 +5,7 @@
 //   cluster.json             see cluster_state.h
 //   cluster.job.textproto    the effective job that the processes were started with
 //   coordinator.address      host:port
+//   sockets/                 where servers listen, while the cluster runs
 //   logs/<role>-<index>.log  stdout and stderr of each process, appended to
 //   logs/supervisor.log      messages of a detached supervisor
 #pragma once
@@ -26,6 +27,7 @@ struct LocalClusterOptions {
   int ps = 1;
   int workers = 1;
   std::chrono::seconds grace{120};
+  int max_restarts = 5;  // see SupervisorOptions
   bool detach = false;
   std::ostream* messages = nullptr;
   std::ostream* results = nullptr;

@@ -20,6 +20,7 @@ struct ProcessSpec {
   int index = 0;                  // within the role
   std::vector<std::string> argv;  // argv[0]: path of the program, or a name found by PATH
   std::string log;                // file that takes stdout and stderr, appended to
+  bool may_return = false;        // the job goes on if it is started again after it died
 };
 
 // "ps 1"; "coordinator" without an index, there is only one.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -64,6 +65,9 @@ class Supervisor {
   void OnSignal(int signal);
   void OnExit(std::size_t index, const ProcessExit& exit);
   void OnCoordinatorExit(const ProcessExit& exit);
+  bool TryReturn(const Child& child, const ProcessExit& exit);
+  void StartReturning();
+  Failure Describe(const Child& child, const ProcessExit& exit) const;
   void Fail(const Child& child, const ProcessExit& exit, std::string what);
   void NoticeLeft();
   void OnDeadline();
@@ -80,6 +84,13 @@ class Supervisor {
   EventWait events_;
   Children children_;   // [0] is the coordinator
   ClusterState state_;  // process i is children_[i]
+
+  struct Return {
+    ProcessSpec spec;
+    Clock::time_point due;
+  };
+  std::vector<Return> returns_;               // to be started again
+  std::map<std::string, int> quick_returns_;  // in a row, by name of the process
 
   Phase phase_ = Phase::kStarting;
   std::optional<Clock::time_point> deadline_;
@@ -220,6 +231,7 @@ void Supervisor::OnExit(std::size_t index, const ProcessExit& exit) {
     return;
   }
   const bool is_clean = exit.signal == 0 && exit.code == 0;
+  if (!is_clean && TryReturn(child, exit)) return;
   switch (phase_) {
     case Phase::kStarting:
     case Phase::kRunning:
@@ -269,7 +281,48 @@ void Supervisor::OnCoordinatorExit(const ProcessExit& exit) {
   Enter(Phase::kLeaving, options_.leave_grace);
 }
 
-void Supervisor::Fail(const Child& child, const ProcessExit& exit, std::string what) {
+// A process that was killed or crashed, left because somebody else told it to, or (a server)
+// cannot go on without a new start.
+bool IsWorthReturning(const Child& child, const ProcessExit& exit) {
+  if (!child.spec.may_return) return false;
+  return exit.signal != 0 || IsStopCode(exit.code) ||
+         (exit.code == kTryAgain && child.spec.role == "ps");
+}
+
+bool Supervisor::TryReturn(const Child& child, const ProcessExit& exit) {
+  const bool is_time = phase_ == Phase::kRunning || phase_ == Phase::kStopping;
+  if (!is_time || has_coordinator_ended_ || !IsWorthReturning(child, exit)) return false;
+  const Failure failure = Describe(child, exit);
+  int& returns = quick_returns_[failure.name];
+  if (Clock::now() - child.started >= options_.steady) returns = 0;
+  if (returns >= options_.max_restarts) return false;
+  ++returns;
+  milliseconds pause{0};
+  if (returns > 1) pause = options_.first_pause * (1 << std::min(returns - 2, 5));
+  returns_.push_back({child.spec, Clock::now() + pause});
+  Say(StrCat(
+      FailureLine(failure), "; ", returns == 1 ? "" : StrCat("return ", returns, " of "),
+      returns == 1 ? "it is started again" : StrCat(options_.max_restarts, " in a row follows"),
+      "; see ", child.spec.log));
+  return true;
+}
+
+void Supervisor::StartReturning() {
+  if (phase_ != Phase::kRunning && phase_ != Phase::kStopping) returns_.clear();
+  for (std::size_t i = 0; i < returns_.size();) {
+    if (returns_[i].due > Clock::now()) {
+      ++i;
+      continue;
+    }
+    const ProcessSpec spec = returns_[i].spec;
+    returns_.erase(returns_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (!Start(spec)) return;  // the failure ends the job
+    Say(StrCat(children_.back().Name(), " runs again (pid ", children_.back().pid, ")"));
+    SaveState();
+  }
+}
+
+Failure Supervisor::Describe(const Child& child, const ProcessExit& exit) const {
   Failure failure;
   failure.name = child.Name();
   failure.pid = child.pid;
@@ -278,6 +331,11 @@ void Supervisor::Fail(const Child& child, const ProcessExit& exit, std::string w
   failure.exit = exit;
   failure.log = child.spec.log;
   failure.log_offset = child.log_offset;
+  return failure;
+}
+
+void Supervisor::Fail(const Child& child, const ProcessExit& exit, std::string what) {
+  Failure failure = Describe(child, exit);
   failure.what = std::move(what);
   Say(FailureLine(failure));
   failures_.push_back(std::move(failure));
@@ -327,8 +385,10 @@ void Supervisor::OnDeadline() {
 
 milliseconds Supervisor::UntilDeadline() const {
   constexpr milliseconds kLongest{500};  // where the file system sends no events
-  if (!deadline_.has_value()) return kLongest;
-  const auto left = std::chrono::ceil<milliseconds>(*deadline_ - Clock::now());
+  Clock::time_point next = Clock::now() + kLongest;
+  if (deadline_.has_value()) next = std::min(next, *deadline_);
+  for (const Return& returning : returns_) next = std::min(next, returning.due);
+  const auto left = std::chrono::ceil<milliseconds>(next - Clock::now());
   return std::clamp(left, milliseconds::zero(), kLongest);
 }
 
@@ -392,6 +452,7 @@ int Supervisor::Run() {
     for (const int signal : events_.Wait(UntilDeadline())) OnSignal(signal);
     FollowLog();
     for (const Children::Ended& ended : children_.Reap()) OnExit(ended.index, ended.exit);
+    StartReturning();
     if (phase_ == Phase::kStarting && children_[0].is_alive) LookForAddress();
     NoticeLeft();
     if (deadline_.has_value() && Clock::now() >= *deadline_) OnDeadline();

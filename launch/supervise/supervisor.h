@@ -2,6 +2,8 @@
 //
 // The coordinator starts first and writes its address to a file; then everybody else is started
 // with that address. The job ends when the coordinator ends. Rules:
+//   - A server or worker that was killed, crashed or left without being told to is started again
+//     where its spec allows that, at most max_restarts times in a row; later tries wait longer.
 //   - Any other process that fails ends the job: the failures of the next moment are gathered, the
 //     first one is named with the end of its log, everything else is stopped.
 //   - The first SIGINT, SIGTERM or SIGHUP asks the coordinator for an orderly stop with a
@@ -35,6 +37,12 @@ struct SupervisorOptions {
   std::string address_file;
   // The servers and workers of a coordinator at `address`, in the order in which they start.
   std::function<std::vector<ProcessSpec>(const std::string& address)> others;
+
+  // How often in a row a process is started again. A process that ran for `steady` begins anew.
+  int max_restarts = 5;
+  std::chrono::milliseconds steady{60'000};
+  // Before the second return in a row; doubled for each further one.
+  std::chrono::milliseconds first_pause{1'000};
 
   // For the coordinator to listen.
   std::chrono::milliseconds start_limit{30'000};

@@ -94,6 +94,7 @@ PsCoreImpl::PsCoreImpl(const proto::JobConfig& job, const PsOptions& options, Fo
       slots_(OwnedSlots(options)),
       durability_(DurabilityOf(job, options)),
       folder_lock_(std::move(lock)),
+      job_epoch_(options.job_epoch),
       model_(std::move(model)),
       tier_(std::uint64_t{job.server().memory_mib()} << 20),
       evictor_(slots_) {

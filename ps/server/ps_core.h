@@ -49,6 +49,7 @@ struct PsOptions {
   std::string folder;  // of the live database and the log; made when missing, emptied by Restore
   // What durability OF_MODE of the job stands for.
   bool log_by_default = false;
+  std::uint64_t job_epoch = 0;  // see SetJobEpoch
 };
 
 // Which rows a key without a row reads as; see worker::PullMode.
@@ -107,6 +108,9 @@ class PsCore {
   // Chunks of the registered layout that this server owns, as (tensor, chunk) pairs in order.
   virtual std::vector<std::pair<std::uint32_t, std::uint32_t>> OwnedDenseChunks() const = 0;
 
+  // What is written from now on belongs to this epoch of the job. Called before Restore.
+  virtual void SetJobEpoch(std::uint64_t /*job_epoch*/) {}
+
   // See proto/ps_service.proto.
   virtual Status Snapshot(const std::string& folder, proto::SnapshotReply* reply) = 0;
   virtual Status Restore(const std::string& checkpoint, proto::RestoreReply* reply) = 0;
@@ -114,8 +118,11 @@ class PsCore {
   // Goes on with what an earlier server of this job left in the folder: every push that it
   // acknowledged, each once, also those of clients that repeat one. Rows come to memory as they are
   // named. FailedPrecondition when there is nothing (durability NONE, or no Restore was ever
-  // complete), or another job's state; DataLoss for damage.
+  // complete), or state of another job or of another epoch; DataLoss for damage.
   virtual Status Recover(proto::RestoreReply* reply) = 0;
+
+  // Unavailable, with the reason, once it serves nothing until it is made anew and recovers.
+  virtual Status Health() const { return OkStatus(); }
   virtual void Stats(proto::PsStatsReply* reply) const = 0;
 };
 

@@ -75,6 +75,11 @@ class PsCoreImpl : public PsCore {
   Status Snapshot(const std::string& folder, proto::SnapshotReply* reply) override;
   Status Restore(const std::string& checkpoint, proto::RestoreReply* reply) override;
   Status Recover(proto::RestoreReply* reply) override;
+  void SetJobEpoch(std::uint64_t job_epoch) override { job_epoch_ = job_epoch; }
+  Status Health() const override {
+    MutexLock lock(broken_mu_);
+    return broken_;
+  }
   void Stats(proto::PsStatsReply* reply) const override;
 
  private:
@@ -217,6 +222,7 @@ class PsCoreImpl : public PsCore {
   const SlotRange slots_;
   const DurabilityOptions durability_;
   const FolderLock folder_lock_;
+  std::atomic<std::uint64_t> job_epoch_;
 
   // Shared by everything that reads or changes rows; held alone by Snapshot, Restore, Recover, and
   // for a moment by the keeper when rows leave memory.

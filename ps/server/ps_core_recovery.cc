@@ -77,7 +77,11 @@ Status PsCoreImpl::CheckState(const proto::ServerState& state) const {
                stored.state_floats() == table->layout().state_floats() &&
                StorageOf(stored) == table->layout().storage();
       });
-  if (same_slots && same_tables) return OkStatus();
+  if (same_slots && same_tables) {
+    if (state.job_epoch() == job_epoch_.load(std::memory_order_relaxed)) return OkStatus();
+    return absl::FailedPreconditionError(
+        StrCat(options_.folder, " holds the state of another run of the job"));
+  }
   return absl::FailedPreconditionError(StrCat(options_.folder,
                                               " holds the state of a server of another job: other ",
                                               same_slots ? "tables" : "slots"));

@@ -250,6 +250,7 @@ Status PsCoreImpl::ReadState(proto::ServerState* state) {
 
 Status PsCoreImpl::WriteState() {
   proto::ServerState state;
+  state.set_job_epoch(job_epoch_.load(std::memory_order_relaxed));
   state.set_step(flushed_step_);
   state.set_slot_bits(static_cast<std::uint32_t>(slots_.bits));
   state.set_first_slot(slots_.first);

@@ -61,6 +61,7 @@ void RequestHandler::Serve(PsCore* core, PsIdentity identity) {
   MutexLock lock(mu_);
   CHECK(core_ == nullptr) << "Serve called twice";
   identity_ = std::move(identity);
+  incarnations_ = identity_.incarnations;
   core_ = core;
 }
 
@@ -259,7 +260,10 @@ Status RequestHandler::Restore(const std::string& checkpoint, std::uint64_t job_
   ASSIGN_OR_RETURN(PsCore * core, Core());
   // The core keeps its dense layout, so `dense_` stays true: clients of an unchanged epoch, which
   // score the best weights after they were restored, need not register again.
-  return gate_.Replace(job_epoch, [&] { return core->Restore(checkpoint, reply); });
+  return gate_.Replace(job_epoch, [&] {
+    core->SetJobEpoch(job_epoch);
+    return core->Restore(checkpoint, reply);
+  });
 }
 
 Status RequestHandler::Stats(proto::PsStatsReply* reply) {

@@ -30,6 +30,8 @@ struct PsIdentity {
   int slot_bits = 10;
   std::uint64_t job_epoch = 0;
   std::vector<std::uint32_t> table_dims;  // of the job's tables, in order
+  // Latest incarnations that are known, by worker; earlier ones are refused.
+  std::map<std::uint32_t, std::uint64_t> incarnations = {};
 };
 
 // What HELLO established for a stream.

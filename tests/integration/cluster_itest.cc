@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -145,7 +146,7 @@ TEST_P(KilledProcess, IsNamedAndTheSameCommandFinishes) {
   const std::vector<std::string> names = {"coordinator", "ps 0", "ps 1", "worker 0", "worker 1"};
   const auto victim = static_cast<std::size_t>(GetParam());
   place_.WriteJob({});
-  const auto cluster = place_.StartCluster(2, 2);
+  const auto cluster = place_.StartCluster(2, 2, {"--max_restarts=0"});
   ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
   const std::vector<pid_t> pids = place_.ClusterPids();
   ASSERT_EQ(pids.size(), 6u);
@@ -158,6 +159,109 @@ TEST_P(KilledProcess, IsNamedAndTheSameCommandFinishes) {
   ExpectFinishes(2, 2);
 }
 INSTANTIATE_TEST_SUITE_P(All, KilledProcess, testing::Range(0, 5));
+
+class ReturningTest : public ClusterTest {
+ protected:
+  static int Count(const std::string& text, const std::string& part) {
+    int count = 0;
+    for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+    return count;
+  }
+  // Kills it, waits until it runs again and training has gone on for two checkpoints.
+  void KillAndGoOn(Program& cluster, const std::string& role, int index) {
+    const int returns = Count(cluster.Err(), " runs again");
+    const pid_t pid = place_.PidOf(role, index);
+    ASSERT_GT(pid, 0);
+    ASSERT_EQ(kill(pid, SIGKILL), 0);
+    ASSERT_TRUE(Eventually([&] { return Count(cluster.Err(), " runs again") > returns; }))
+        << cluster.Err();
+    const int checkpoints = Count(cluster.Err(), "checkpoint run/");
+    ASSERT_TRUE(Eventually([&] {
+      return Count(cluster.Err(), "checkpoint run/") >= checkpoints + 2 || cluster.IsOver();
+    })) << cluster.Err();
+  }
+  // Pushes that the servers applied to the rows of the ledger, by table; steps of the job.
+  std::vector<int> Ledger() {
+    std::vector<int> counts;
+    for (const char* const table : {"x1", "x2", "x3", "x4"}) {
+      const auto rows = place_.StartCairn(
+          {"inspect", "run", "rows", std::string("--table=") + table, "--format=csv"});
+      EXPECT_EQ(rows->Wait(), 0) << rows->Err();
+      std::istringstream lines(rows->Out());
+      std::string line;
+      std::getline(lines, line);
+      EXPECT_THAT(line, StartsWith("key,slot,ps,version,count,"));
+      std::getline(lines, line);
+      std::istringstream fields(line);
+      std::string field;
+      for (int i = 0; i < 5; ++i) std::getline(fields, field, ',');
+      counts.push_back(std::atoi(field.c_str()));
+    }
+    return counts;
+  }
+  // A number of the checkpoint's summary.
+  int Summary(const std::string& key) {
+    const auto summary = place_.StartCairn({"inspect", "run", "summary", "--format=json"});
+    EXPECT_EQ(summary->Wait(), 0) << summary->Err();
+    const std::string text = summary->Out();
+    const auto at = text.find("\"" + key + "\": ");
+    EXPECT_NE(at, std::string::npos) << key << " in " << text;
+    return std::atoi(text.c_str() + at + key.size() + 4);
+  }
+};
+
+// Every push that was acknowledged is there, once, and nobody rolled back.
+TEST_F(ReturningTest, ServersThatAreKilledLoseNothing) {
+  place_.WriteJob({.epochs = 40, .checkpoint_every_steps = 250, .with_ledger = true});
+  const auto cluster = place_.StartCluster(2, 2);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  for (const int victim : {0, 1, 0}) {
+    ASSERT_FALSE(cluster->IsOver()) << "the job is too short";
+    KillAndGoOn(*cluster, "ps", victim);
+    if (HasFatalFailure()) return;
+  }
+  ASSERT_EQ(cluster->Wait(), 0) << cluster->Err();
+  EXPECT_EQ(Count(cluster->Err(), "; it is started again"), 2) << "the third one is in a row";
+  EXPECT_EQ(Count(place_.File("run/logs/ps-0.log"), "has recovered what it acknowledged"), 2);
+  const int steps = Summary("steps");
+  EXPECT_EQ(steps, 200 * 40);
+  EXPECT_THAT(Ledger(), testing::Each(steps));
+  EXPECT_EQ(Summary("reissued_rows"), 0);
+  ExpectSound();
+  EXPECT_TRUE(AllGone());
+}
+
+// What a dead worker had in hand is trained again, and counted.
+TEST_F(ReturningTest, WorkersThatAreKilledAreReplaced) {
+  place_.WriteJob({.epochs = 40, .checkpoint_every_steps = 250, .with_ledger = true});
+  const auto cluster = place_.StartCluster(2, 2);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  for (const int victim : {0, 1}) {
+    ASSERT_FALSE(cluster->IsOver()) << "the job is too short";
+    KillAndGoOn(*cluster, "worker", victim);
+    if (HasFatalFailure()) return;
+  }
+  ASSERT_EQ(cluster->Wait(), 0) << cluster->Err();
+  const int steps = Summary("steps");
+  EXPECT_EQ(steps, 200 * 40);
+  const int reissued = Summary("reissued_rows");
+  EXPECT_GT(reissued, 0);
+  for (const int count : Ledger()) {
+    EXPECT_GE(count, steps);
+    EXPECT_LE(count, steps + (reissued + 99) / 100);
+  }
+  ExpectSound();
+}
+
+// Without a log a server has nothing to come back with.
+TEST_F(ReturningTest, WithoutDurabilityTheJobEnds) {
+  place_.WriteJob({});
+  const auto cluster = place_.StartCluster(2, 1, {"--set", "server.durability=NONE"});
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  ASSERT_EQ(kill(place_.PidOf("ps", 1), SIGKILL), 0);
+  EXPECT_EQ(cluster->Wait(), 138) << cluster->Err();
+  EXPECT_THAT(StateWords(), HasSubstr("failure     ps 1 "));
+}
 
 TEST_F(ClusterTest, BadRowIsNamedWithItsPlace) {
   place_.WriteJob({.train_rows = 2'000});

@@ -114,12 +114,17 @@ Workplace::~Workplace() { EXPECT_TRUE(RemoveTree(folder_).ok()); }
 void Workplace::WriteJob(const JobOptions& options) {
   WriteRows(Path("train.csv"), 0, options.train_rows);
   WriteRows(Path("test.csv"), 1'000'000'000, 4'000);
+  std::string ledger;
+  for (int i = 1; options.with_ledger && i <= 4; ++i) {
+    StrAppend(ledger, "feature { name: \"x", i, "\" column: \"a\" min_count: 1000000 }\n");
+  }
   std::ofstream(Path("job.textproto"))
       << "name: \"clicks\"\n"
          "data { train: \"train.csv\" test: \"test.csv\" }\n"
          "feature { name: \"a\" } feature { name: \"b\" }\n"
          "feature { name: \"c\" } feature { name: \"d\" }\n"
-         "table_defaults { dim: 1 optimizer { adam { learning_rate: 0.02 } } }\n"
+      << ledger
+      << "table_defaults { dim: 1 optimizer { adam { learning_rate: 0.02 } } }\n"
          "model { lr {} }\n"
          "train { epochs: "
       << options.epochs << " batch_size: " << options.batch_size
@@ -153,6 +158,15 @@ std::unique_ptr<Program> Workplace::StartCluster(int ps, int workers,
 
 std::string Workplace::File(const std::string& name) const {
   return ReadFile(Path(name)).value_or("");
+}
+
+pid_t Workplace::PidOf(const std::string& role, int index) const {
+  const auto state = launch::ReadClusterState(Path("run"));
+  if (!state.ok()) return 0;
+  for (const launch::ProcessState& process : state->process) {
+    if (process.role == role && process.index == index && process.ended.empty()) return process.pid;
+  }
+  return 0;
 }
 
 std::vector<pid_t> Workplace::ClusterPids() const {

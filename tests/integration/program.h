@@ -49,6 +49,9 @@ class Workplace {
     int epochs = 3;
     int batch_size = 100;
     int checkpoint_every_steps = 50;
+    // Four features more, x1 to x4, each with one row that every step pushes to: its count is the
+    // number of pushes that its server applied.
+    bool with_ledger = false;
   };
   void WriteJob(const JobOptions& options);
 
@@ -61,6 +64,8 @@ class Workplace {
   std::string File(const std::string& name) const;  // "" if it is not there
   // Whether the run has a checkpoint that LATEST names.
   bool HasCheckpoint() const { return !File("run/checkpoints/LATEST").empty(); }
+  // Pid of the process that is `role` `index` now; 0 if none runs.
+  pid_t PidOf(const std::string& role, int index) const;
   // The pids that run/cluster.json names, supervisor first.
   std::vector<pid_t> ClusterPids() const;
 

@@ -30,8 +30,19 @@ class Control final : public GrpcJobControl {
     proto::JoinWorkerRequest request;
     request.set_worker(options_.worker);
     request.set_pid(::getpid());
-    return Call("join", options_.join_ms, options_.try_ms, &proto::Control::Stub::JoinWorker,
-                request, reply);
+    RETURN_IF_ERROR(Call("join", options_.join_ms, options_.try_ms,
+                         &proto::Control::Stub::JoinWorker, request, reply));
+    incarnation_ = reply->incarnation();
+    return OkStatus();
+  }
+  Status Heartbeat() override {
+    proto::HeartbeatRequest request;
+    request.set_worker(options_.worker);
+    request.set_incarnation(incarnation_);
+    proto::HeartbeatReply reply;
+    grpc::ClientContext context;
+    rpc::SetDeadline(&context, options_.try_ms);
+    return FromGrpc(stub_->Heartbeat(&context, request, &reply));
   }
   Status FetchVocabulary(std::string* bytes) override {
     bytes->clear();
@@ -96,6 +107,7 @@ class Control final : public GrpcJobControl {
   const std::unique_ptr<proto::Control::Stub> stub_;
   CancelToken cancel_;
   std::atomic<std::uint64_t> calls_{0};
+  std::atomic<std::uint64_t> incarnation_{0};  // of the latest Join
 };
 
 }  // namespace

@@ -35,6 +35,10 @@ class GrpcJobControl : public JobControl {
   // Enters the job; the reply tells job, servers, epoch and incarnation.
   virtual Status Join(proto::JoinWorkerReply* reply) = 0;
 
+  // After Join. One try: Unavailable or DeadlineExceeded if it does not reach the coordinator;
+  // Aborted when this worker has nothing more to do.
+  virtual Status Heartbeat() = 0;
+
   // The job's vocabulary file, after Join. DataLoss if it arrives with another checksum.
   virtual Status FetchVocabulary(std::string* bytes) = 0;
 

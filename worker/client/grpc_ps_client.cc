@@ -33,6 +33,10 @@ class GrpcPsClient final : public PsClient {
   Status RegisterDense(const DenseLayout& layout, std::span<const float> initial) override;
   Status Pull(const PullRequest& request) override;
   Status Push(const PushRequest& request) override;
+  void Cancel() override {
+    MutexLock lock(cancel_mu_);
+    for (const auto& connection : connections_) connection->Stop();
+  }
 
  private:
   using CallPtr = std::shared_ptr<PsConnection::Call>;
@@ -82,6 +86,7 @@ class GrpcPsClient final : public PsClient {
   std::vector<Status> lost_ GUARDED_BY(push_mu_);           // [servers] a push without an answer
 
   std::vector<std::unique_ptr<PsConnection>> connections_;  // [servers]
+  Mutex cancel_mu_;                                         // one stops them at a time
 };
 
 Bytes AsBytes(std::span<const std::uint64_t> keys) { return std::as_bytes(keys); }

@@ -84,6 +84,10 @@ class PsClient {
 
   // Returns once every server has acknowledged. A retried push is applied once.
   virtual Status Push(const PushRequest& request) = 0;
+
+  // Ends calls that wait for a server, and all later ones, with Cancelled: whether their pushes
+  // were applied is unknown. For the end of a worker. Nothing where no call waits for a peer.
+  virtual void Cancel() {}
 };
 
 }  // namespace cairn::worker

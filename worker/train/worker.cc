@@ -112,18 +112,20 @@ class WorkerImpl : public Worker {
   void Stop() override {
     stopping_.store(true);
     CloseQueues();
+    servers_->Cancel();
   }
 
  private:
   // The first error of any stage ends all of them.
   bool Check(const Status& status) {
     if (status.ok()) return true;
-    {
+    // What comes after the first error, or after Stop, is a consequence.
+    if (!stopping_.exchange(true)) {
       MutexLock lock(mu_);
-      if (first_error_.ok()) first_error_ = status;
+      first_error_ = status;
     }
-    stopping_.store(true);
     CloseQueues();
+    servers_->Cancel();
     return false;
   }
 

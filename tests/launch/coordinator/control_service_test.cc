@@ -59,7 +59,9 @@ class ControlServiceTest : public ::testing::Test {
                              const std::string&) -> Result<std::unique_ptr<PsAdmin>> {
       return std::make_unique<Forward>(&cluster_.ps(ps));
     };
-    job_ = std::make_unique<RunningJob>(&cluster_, FakeJob(), options);
+    proto::JobConfig config = FakeJob();
+    config.mutable_server()->set_durability(durability_);
+    job_ = std::make_unique<RunningJob>(&cluster_, config, options);
     ASSERT_TRUE(job_->made());
     ControlServerOptions server_options;
     server_options.join_wait_ms = 20;
@@ -77,16 +79,19 @@ class ControlServiceTest : public ::testing::Test {
         grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
   }
   Status JoinPs(std::uint32_t ps, std::int64_t pid = 7) {
+    proto::JoinPsReply reply;
+    return JoinPs(ps, pid, 4000 + static_cast<int>(ps), &reply);
+  }
+  Status JoinPs(std::uint32_t ps, std::int64_t pid, int port, proto::JoinPsReply* reply) {
     proto::JoinPsRequest request;
     request.set_ps(ps);
     request.set_pid(pid);
-    request.set_address("127.0.0.1:" + std::to_string(4000 + ps));
-    proto::JoinPsReply reply;
+    request.set_address("127.0.0.1:" + std::to_string(port));
     grpc::ClientContext context;
-    const Status status = FromGrpc(stub_->JoinPs(&context, request, &reply));
+    const Status status = FromGrpc(stub_->JoinPs(&context, request, reply));
     if (status.ok()) {
-      EXPECT_EQ(reply.ps_count(), 2u);
-      EXPECT_THAT(reply.job(), HasSubstr("name: \"fake\""));
+      EXPECT_EQ(reply->ps_count(), 2u);
+      EXPECT_THAT(reply->job(), HasSubstr("name: \"fake\""));
     }
     return status;
   }
@@ -140,6 +145,7 @@ class ControlServiceTest : public ::testing::Test {
   FakeCluster cluster_{FakeData(), 2};
   ScratchFolder folder_;
   std::string vocabulary_;
+  proto::ServerConfig::Durability durability_ = proto::ServerConfig::OF_MODE;
   std::unique_ptr<RunningJob> job_;
   std::unique_ptr<ControlServer> server_;
   std::unique_ptr<proto::Control::Stub> stub_;
@@ -215,14 +221,87 @@ TEST_F(ControlServiceTest, AReportedFailureKeepsItsCodeAndWho) {
   EXPECT_EQ(JobStatus().phase(), "failed");
 }
 
-TEST_F(ControlServiceTest, AServerThatStartsAgainFailsTheJob) {
+TEST_F(ControlServiceTest, AServerThatStartsAgainRecoversAndTheJobGoesOn) {
+  ASSERT_TRUE(JoinPs(0).ok());
+  proto::JoinPsReply reply;
+  ASSERT_TRUE(JoinPs(1, 7, 4001, &reply).ok());
+  EXPECT_FALSE(reply.recover());
+  proto::JoinWorkerReply joined;
+  ASSERT_TRUE(JoinWorker(3, &joined).ok());
+  ASSERT_TRUE(JoinPs(1, 8, 4001, &reply).ok());
+  EXPECT_TRUE(reply.recover());
+  ASSERT_EQ(reply.worker_size(), 1);
+  EXPECT_EQ(reply.worker(0).worker(), 3u);
+  EXPECT_EQ(reply.worker(0).incarnation(), joined.incarnation());
+  ASSERT_TRUE(JoinPs(1, 8, 4001, &reply).ok()) << "its first answer may have been lost";
+  EXPECT_TRUE(reply.recover());
+  const Status elsewhere = JoinPs(1, 9, 4005, &reply);
+  EXPECT_TRUE(absl::IsFailedPrecondition(elsewhere)) << elsewhere;
+  EXPECT_THAT(std::string(elsewhere.message()), HasSubstr("--address=127.0.0.1:4001"));
+  EXPECT_EQ(JobStatus().process(1).pid(), 8);
+  EXPECT_EQ(JobStatus().process(1).returns(), 1u);
+  EXPECT_EQ(Work(3), OkStatus());
+  EXPECT_EQ(job_->Wait(), OkStatus());
+  EXPECT_EQ(cluster_.applied().size(), 300u);
+  EXPECT_TRUE(absl::IsAborted(JoinPs(1, 10))) << "the job is over";
+}
+
+// A server that goes away in the middle of a checkpoint costs another try.
+TEST_F(ControlServiceTest, ASnapshotThatAServerLostIsTakenAgain) {
+  ASSERT_TRUE(JoinPs(0).ok());
+  ASSERT_TRUE(JoinPs(1).ok());
+  cluster_.ps(1).FailNextSnapshot(absl::UnavailableError("Socket closed"));
+  EXPECT_EQ(Work(0), OkStatus());
+  EXPECT_EQ(job_->Wait(), OkStatus());
+  EXPECT_EQ(job_->result().epochs, 3u);
+}
+
+TEST_F(ControlServiceTest, OtherErrorsOfASnapshotEndTheJob) {
+  ASSERT_TRUE(JoinPs(0).ok());
+  ASSERT_TRUE(JoinPs(1).ok());
+  cluster_.ps(1).FailNextSnapshot(absl::ResourceExhaustedError("disk full"));
+  EXPECT_TRUE(absl::IsAborted(Work(0)));
+  EXPECT_TRUE(absl::IsResourceExhausted(job_->Wait())) << job_->Wait();
+}
+
+class NotDurableTest : public ControlServiceTest {
+ protected:
+  NotDurableTest() { durability_ = proto::ServerConfig::NONE; }
+};
+
+TEST_F(NotDurableTest, AServerThatStartsAgainFailsTheJob) {
   ASSERT_TRUE(JoinPs(0).ok());
   ASSERT_TRUE(JoinPs(1).ok());
   proto::JoinWorkerReply joined;
   ASSERT_TRUE(JoinWorker(0, &joined).ok());
   EXPECT_TRUE(absl::IsUnavailable(JoinPs(1, 8)));
   EXPECT_THAT(std::string(job_->Wait().message()),
-              HasSubstr("ps 1 (127.0.0.1:4001): was started again"));
+              HasSubstr("ps 1 (127.0.0.1:4001): was started again and has lost its state"));
+}
+
+TEST_F(ControlServiceTest, HeartbeatsTellAWorkerOfItsEnd) {
+  ASSERT_TRUE(JoinPs(0).ok());
+  ASSERT_TRUE(JoinPs(1).ok());
+  worker::GrpcJobControlOptions options;
+  options.coordinator = server_->address();
+  options.worker = 2;
+  const auto first = worker::GrpcJobControl::Make(options);
+  proto::JoinWorkerReply joined;
+  ASSERT_EQ(first->Join(&joined), OkStatus());
+  EXPECT_EQ(first->Heartbeat(), OkStatus());
+  const auto second = worker::GrpcJobControl::Make(options);
+  ASSERT_EQ(second->Join(&joined), OkStatus());
+  EXPECT_EQ(JobStatus().process(2).returns(), 1u);
+  const Status replaced = first->Heartbeat();
+  EXPECT_TRUE(absl::IsAborted(replaced)) << replaced;
+  EXPECT_THAT(std::string(replaced.message()), HasSubstr("another process is worker 2"));
+  EXPECT_EQ(second->Heartbeat(), OkStatus());
+  second->ReportFailure(absl::DataLossError("bad file"));
+  const Status failed = second->Heartbeat();
+  EXPECT_TRUE(absl::IsAborted(failed)) << failed;
+  EXPECT_THAT(std::string(failed.message()), HasSubstr("bad file"));
+  server_->Stop();
+  EXPECT_FALSE(absl::IsAborted(second->Heartbeat())) << "who cannot be reached may come back";
 }
 
 TEST_F(ControlServiceTest, AServerBeyondTheCountIsRefused) {

@@ -216,6 +216,7 @@ TEST(Coordinator, LeasesOfALostWorkerAreHandedOutAgain) {
   // What the lost one says now comes too late.
   EXPECT_TRUE(absl::IsAborted(doomed.Finish(first)));
   EXPECT_EQ(StateOf(folder.path()).rows(), 300u);
+  EXPECT_EQ(StateOf(folder.path()).reissued_rows(), 16u);
 }
 
 TEST(Coordinator, AWorkerThatJoinsAgainTakesOver) {

@@ -98,7 +98,9 @@ TEST(LeaseBook, PausedItHandsOutOnlyWhatCameBack) {
   const Lease b = *book.Next(2);
   book.Pause();
   EXPECT_EQ(book.Next(2), std::nullopt);
-  EXPECT_EQ(book.GiveBack(1), 1);
+  const LeaseBook::Returned returned = book.GiveBack(1);
+  EXPECT_EQ(returned.leases, 1);
+  EXPECT_EQ(returned.rows, 10u);
   const Lease again = *book.Next(2);
   EXPECT_EQ(Text(again), Text(a));
   EXPECT_NE(again.id, a.id);

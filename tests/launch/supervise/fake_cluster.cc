@@ -55,6 +55,7 @@ ProcessSpec FakeCluster::Spec(const std::string& role, int index, const std::str
   spec.index = index;
   spec.argv = {"/bin/sh", "-c", "RUN='" + run_dir_ + "'; " + script};
   spec.log = Path("logs/" + role + "-" + std::to_string(index) + ".log");
+  spec.may_return = may_return_ && role != "coordinator";
   return spec;
 }
 

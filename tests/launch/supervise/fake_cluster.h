@@ -31,6 +31,8 @@ class FakeCluster {
   void SetCoordinator(const std::string& script) { coordinator_ = script; }
   void AddPs(const std::string& script) { ps_.push_back(script); }
   void AddWorker(const std::string& script) { workers_.push_back(script); }
+  // Servers and workers that die are started again.
+  void MayReturn() { may_return_ = true; }
   // Limits that tests shorten.
   SupervisorOptions& options() { return options_; }
 
@@ -63,6 +65,7 @@ class FakeCluster {
   std::string coordinator_;
   std::vector<std::string> ps_;
   std::vector<std::string> workers_;
+  bool may_return_ = false;
   pid_t supervisor_ = 0;
 };
 

@@ -76,6 +76,91 @@ TEST(Supervisor, NamesTheCrashedProcessAndShowsItsLastLines) {
   EXPECT_TRUE(cluster.AllGone());
 }
 
+// Dies once by each of the scripts, and then serves.
+std::string DyingFirst(const std::string& name, const std::vector<std::string>& deaths) {
+  std::string script;
+  for (std::size_t i = 0; i < deaths.size(); ++i) {
+    const std::string mark = "$RUN/" + name + std::to_string(i);
+    script += "[ -e " + mark + " ] || { : > " + mark + "; " + deaths[i] + "; }; ";
+  }
+  return script + ": > $RUN/" + name + "_serves; " + kServe;
+}
+
+TEST(Supervisor, StartsAgainWhatDied) {
+  FakeCluster cluster;
+  cluster.SetCoordinator(kGoodCoordinator);
+  cluster.AddPs(DyingFirst("ps", {"kill -KILL $$", "exit 138", "kill -SEGV $$"}));
+  cluster.AddWorker(DyingFirst("worker", {"kill -ABRT $$", "exit 143"}));
+  cluster.MayReturn();
+  cluster.options().first_pause = milliseconds(10);
+  cluster.Start();
+  ASSERT_TRUE(Eventually([&] { return cluster.Has("ps_serves") && cluster.Has("worker_serves"); }))
+      << cluster.Messages();
+  cluster.Touch("finish");
+  EXPECT_EQ(cluster.Wait(), 0) << cluster.Messages();
+  EXPECT_EQ(cluster.Results(), kResult + "\n");
+  EXPECT_THAT(cluster.Messages(), HasSubstr(") killed by SIGKILL"));
+  EXPECT_THAT(cluster.Messages(), HasSubstr("; it is started again; see "));
+  EXPECT_THAT(cluster.Messages(), HasSubstr("; return 3 of 5 in a row follows; see "));
+  EXPECT_THAT(cluster.Messages(), HasSubstr("cluster: worker 0 runs again (pid "));
+  EXPECT_EQ(cluster.State().process.size(), 8u) << "each start has its line";
+  EXPECT_EQ(cluster.State().state, "done");
+  EXPECT_TRUE(cluster.AllGone());
+}
+
+TEST(Supervisor, GivesUpOnWhatDiesAgainAndAgain) {
+  FakeCluster cluster;
+  cluster.AddPs("echo x >> $RUN/starts; kill -KILL $$");
+  cluster.AddWorker(kStay);
+  cluster.MayReturn();
+  cluster.options().first_pause = milliseconds(1);
+  cluster.options().max_restarts = 3;
+  EXPECT_EQ(cluster.Run(), 138);
+  EXPECT_EQ(cluster.File("starts"), "x\nx\nx\nx\n");
+  EXPECT_THAT(cluster.State().failure, HasSubstr("ps 0"));
+  EXPECT_TRUE(cluster.AllGone());
+}
+
+// After a good while nothing is held against it.
+TEST(Supervisor, CountsReturnsInARow) {
+  FakeCluster cluster;
+  cluster.SetCoordinator(kGoodCoordinator);
+  cluster.AddPs(DyingFirst("ps", {"kill -KILL $$", "kill -KILL $$", "kill -KILL $$"}));
+  cluster.MayReturn();
+  cluster.options().max_restarts = 1;
+  cluster.options().steady = milliseconds(0);
+  cluster.Start();
+  ASSERT_TRUE(Eventually([&] { return cluster.Has("ps_serves"); })) << cluster.Messages();
+  cluster.Touch("finish");
+  EXPECT_EQ(cluster.Wait(), 0) << cluster.Messages();
+}
+
+TEST(Supervisor, WhatFailsByItselfIsNotStartedAgain) {
+  for (const char* const script : {"exit 1", "exit 2", "exit 3", "exit 138"}) {
+    FakeCluster cluster;
+    cluster.AddPs(kServe);
+    cluster.AddWorker(std::string("echo x >> $RUN/starts; ") + script);
+    cluster.MayReturn();
+    EXPECT_NE(cluster.Run(), 0);
+    EXPECT_EQ(cluster.File("starts"), "x\n") << script;
+  }
+}
+
+TEST(Supervisor, AStopDoesNotWaitForReturns) {
+  FakeCluster cluster;
+  cluster.SetCoordinator(StoppableCoordinator("exit 143"));
+  cluster.AddPs("kill -KILL $$");
+  cluster.AddWorker(kStay);
+  cluster.MayReturn();
+  cluster.options().first_pause = milliseconds(3'600'000);
+  cluster.Start();
+  ASSERT_TRUE(Eventually(
+      [&] { return cluster.Messages().find("return 2 of 5 in a row") != std::string::npos; }));
+  cluster.Signal(SIGTERM);
+  EXPECT_EQ(cluster.Wait(), 143) << cluster.Messages();
+  EXPECT_TRUE(cluster.AllGone());
+}
+
 struct CodeCase {
   const char* script;
   int code;

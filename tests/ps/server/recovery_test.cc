@@ -243,13 +243,36 @@ TEST_F(RecoveryTest, AFailedCommitEndsTheServiceUntilRecovery) {
   EXPECT_EQ(repeat.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(repeat.message()), HasSubstr("serves no more until it is restarted"));
   EXPECT_EQ(core->Pull({}, AbsentRow::kZero).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(core->Health().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(core->RegisterDense(SmallModel()).code(), absl::StatusCode::kUnavailable);
   proto::SnapshotReply reply;
   EXPECT_EQ(core->Snapshot(folder_ / "snapshot", &reply).code(), absl::StatusCode::kUnavailable);
   ASSERT_EQ(Recover(*core), OkStatus());
+  EXPECT_EQ(core->Health(), OkStatus());
   // Whatever of the push was left: repeated, it is there once.
   ASSERT_EQ(PushNumber(*core, shape.script, 2, 2), OkStatus());
   EXPECT_EQ(ReadServer(*core, job, folder_ / "read"), Straight(shape, 2));
+}
+
+// A folder may hold what another run of the job left on this host.
+TEST_F(RecoveryTest, StateOfAnotherRunOfTheJobIsRefused) {
+  const auto job = RecoveryJob(kProcess);
+  const auto make = [&](std::uint64_t epoch) {
+    auto core = PsCore::Make(job, {.folder = folder_ / "ps", .job_epoch = epoch});
+    EXPECT_TRUE(core.ok()) << core.status();
+    return std::move(*core);
+  };
+  {
+    const auto core = make(4);
+    core->SetJobEpoch(5);
+    ASSERT_EQ(Restore(*core), OkStatus());
+    ASSERT_EQ(InitSmallModel(*core), OkStatus());
+    ASSERT_EQ(PushNumber(*core, {}, 1, 1), OkStatus());
+  }
+  const Status other = Recover(*make(4));
+  EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition) << other;
+  EXPECT_THAT(std::string(other.message()), HasSubstr("holds the state of another run of the job"));
+  EXPECT_EQ(Recover(*make(5)), OkStatus());
 }
 
 // Chunks that could not be saved must not be named in the log: a recovered server would not know

@@ -256,6 +256,26 @@ TEST(GrpcPsClient, ServerThatDoesNotAnswerMeetsTheDeadline) {
   EXPECT_EQ(PullTable(*client, 1, keys).size(), 100u);
 }
 
+TEST(GrpcPsClient, CancelEndsCallsThatWaitForAServer) {
+  PsFleet fleet(2, kDims);
+  const auto client = Connect(fleet.ClientOptions());
+  ASSERT_NE(client, nullptr);
+  fleet.Kill(1);
+  const auto keys = Keys(100, 8);
+  std::vector<float> values(100);
+  const auto pull = [&] {
+    const TablePull table{1, keys, values.data()};
+    return client->Pull({PullMode::kTrain, {&table, 1}, {}});
+  };
+  auto waiting = std::async(std::launch::async, pull);
+  auto cancelling = std::async(std::launch::async, [&] { client->Cancel(); });
+  client->Cancel();
+  cancelling.get();
+  EXPECT_EQ(waiting.get().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(pull().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(PushTable(*client, 1, keys, values).code(), absl::StatusCode::kCancelled);
+}
+
 TEST(GrpcPsClient, RefusalsCarryServerAndReasonAndChangeNothing) {
   PsFleet fleet(2, kDims);
   const auto client = Connect(fleet.ClientOptions());
