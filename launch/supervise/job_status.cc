@@ -183,6 +183,9 @@ std::string ClusterStatusText(const ClusterStatus& status) {
   if (training != nullptr) {
     StrAppend(text, "progress    epoch ", training->epoch() + (training->finished() ? 0 : 1), ", ",
               HumanCount(training->steps()), " steps, ", HumanCount(training->rows()), " rows");
+    if (training->reissued_rows() > 0) {
+      StrAppend(text, ", at most ", HumanCount(training->reissued_rows()), " of them twice");
+    }
     if (status.live != nullptr && status.live->rows_per_s() > 0) {
       StrAppend(text, ", ", HumanCount(static_cast<std::uint64_t>(status.live->rows_per_s())),
                 " rows/s");
