@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "common/config/config.h"
@@ -76,8 +77,31 @@ Result<std::string> MakeSocketFolder(const std::string& run_dir) {
   return folder;
 }
 
-int Supervise(const SupervisorOptions& plan, const std::string& sockets) {
-  const int code = SuperviseCluster(plan);
+// Whether the cluster that has just ended here may do better when all of it begins again.
+bool IsWorthAnotherRun(const std::string& run_dir, int code) {
+  constexpr int kTryAgain = 138;
+  const Result<ClusterState> state = ReadClusterState(run_dir);
+  return code == kTryAgain && state.ok() && state->state == "failed";
+}
+
+// Runs of the whole cluster: each goes on from the last checkpoint, where what has died cannot come
+// back alone.
+int Supervise(SupervisorOptions plan, const std::string& sockets) {
+  using Clock = std::chrono::steady_clock;
+  int code = 0;
+  for (int in_a_row = 0;;) {
+    const auto began = Clock::now();
+    code = SuperviseCluster(plan);
+    plan.started = {};  // told once
+    if (Clock::now() - began >= plan.steady) in_a_row = 0;
+    if (in_a_row >= plan.max_restarts || !IsWorthAnotherRun(plan.run_dir, code)) break;
+    const auto pause = plan.first_pause * (1 << std::min(in_a_row, 5));
+    ++in_a_row;
+    *plan.messages << "cluster: all of it begins again, from the last checkpoint, in "
+                   << HumanSeconds(std::chrono::duration<double>(pause).count()) << " (restart "
+                   << in_a_row << " of " << plan.max_restarts << " in a row)" << std::endl;
+    std::this_thread::sleep_for(pause);
+  }
   const Status removed = RemoveTree(sockets);
   if (!removed.ok()) *plan.messages << "warning: " << removed.message() << std::endl;
   return code;

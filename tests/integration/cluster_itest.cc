@@ -253,15 +253,25 @@ TEST_F(ReturningTest, WorkersThatAreKilledAreReplaced) {
   ExpectSound();
 }
 
-// Without a log a server has nothing to come back with.
-TEST_F(ReturningTest, WithoutDurabilityTheJobEnds) {
-  place_.WriteJob({});
-  const auto cluster = place_.StartCluster(2, 1, {"--set", "server.durability=NONE"});
+// Without a log a server has nothing to come back with; nor has the coordinator.
+class RollbackTest : public ReturningTest, public testing::WithParamInterface<const char*> {};
+
+TEST_P(RollbackTest, AllGoBackToTheCheckpoint) {
+  place_.WriteJob({.epochs = 20, .checkpoint_every_steps = 250, .with_ledger = true});
+  const auto cluster = place_.StartCluster(2, 2, {"--set", "server.durability=NONE"});
   ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
-  ASSERT_EQ(kill(place_.PidOf("ps", 1), SIGKILL), 0);
-  EXPECT_EQ(cluster->Wait(), 138) << cluster->Err();
-  EXPECT_THAT(StateWords(), HasSubstr("failure     ps 1 "));
+  ASSERT_EQ(kill(place_.PidOf(GetParam(), 0), SIGKILL), 0);
+  EXPECT_EQ(cluster->Wait(), 0) << cluster->Err();
+  EXPECT_THAT(cluster->Err(), HasSubstr("all of it begins again, from the last checkpoint"));
+  EXPECT_EQ(Count(cluster->Err(), "going on from"), 1);
+  EXPECT_THAT(cluster->Out(), StartsWith("RESULT "));
+  const int steps = Summary("steps");
+  EXPECT_EQ(steps, 200 * 20);
+  EXPECT_THAT(Ledger(), testing::Each(steps));
+  EXPECT_THAT(StateWords(), HasSubstr("done with exit code 0"));
+  EXPECT_TRUE(AllGone());
 }
+INSTANTIATE_TEST_SUITE_P(All, RollbackTest, testing::Values("ps", "coordinator"));
 
 TEST_F(ClusterTest, BadRowIsNamedWithItsPlace) {
   place_.WriteJob({.train_rows = 2'000});
