@@ -12,8 +12,9 @@
 namespace cairn::launch {
 namespace {
 
-// A server that is a tenth above the mean is nothing to tell of.
+// Less is nothing to tell a person of: a slot is one of a thousand.
 constexpr double kToldServerSkew = 1.1;
+constexpr double kToldSlotSkew = 3;
 
 void AddTable(const proto::TableStats& table, ServerReport* report) {
   report->rows += table.rows();
@@ -85,7 +86,7 @@ std::string Percent(double share) { return StrCat(Fixed(100 * share, 1), " %"); 
 
 std::string TimesText(const char* kind, const Distribution& times) {
   return StrCat(kind, " p50 ", HumanLatency(times.Percentile(0.5)), ", p99 ",
-                HumanLatency(times.Percentile(0.99)), ", most ", HumanLatency(times.largest));
+                HumanLatency(times.Percentile(0.99)));
 }
 
 }  // namespace
@@ -122,8 +123,9 @@ std::string RowsText(const ServerReport& report) {
   StrAppend(text, ", ",
             report.resident_rows == report.rows ? "all" : HumanCount(report.resident_rows),
             " in memory (", HumanBytes(report.bytes), ")");
-  if (const auto hits = report.MemoryHits(); hits.has_value() && report.rows > 0) {
-    StrAppend(text, ", ", Percent(*hits), " of pulls found there");
+  const auto hits = report.MemoryHits();
+  if (hits.has_value() && (report.fetched_rows > 0 || report.resident_rows < report.rows)) {
+    StrAppend(text, ", memory hits ", Percent(*hits));
   }
   const std::pair<std::uint64_t, const char*> evicted[] = {
       {report.evicted_age, "age"}, {report.evicted_count, "count"}, {report.evicted_norm, "norm"}};
@@ -149,7 +151,7 @@ std::string RequestsText(const ServerReport& report) {
     parts.push_back(StrCat("ps ", report.busiest_ps, " has ", Fixed(report.server_skew, 2),
                            " times the mean load"));
   }
-  if (report.has_busy_slots()) {
+  if (report.slot_skew > kToldSlotSkew && report.has_busy_slots()) {
     parts.push_back(StrCat("slot ", report.busiest_first_slot, " has ", Fixed(report.slot_skew, 2),
                            " times the mean load"));
   }

@@ -68,11 +68,11 @@ struct ServerReport {
 // InvalidArgument for times that are none or are told by servers of another kind.
 Result<ServerReport> AddUp(const std::vector<proto::PsStatsReply>& stats);
 
-// "10 000 000 on 2 servers, 1 523 111 in memory (152.0 MiB), 64.0 % of pulls found there, evicted
-// 12 310 by age"; what did not happen is left out.
+// "10 000 000 on 2 servers, 1 523 111 in memory (152.0 MiB), memory hits 64.0 %, evicted 12 310 by
+// age"; what did not happen is left out.
 std::string RowsText(const ServerReport& report);
-// "pull p50 1.2 ms, p99 3.4 ms; push p50 2.1 ms, p99 9.9 ms; 3 waits for room; ..."; empty when
-// there was no request.
+// "pull p50 1.21 ms, p99 3.40 ms; push p50 2.10 ms, p99 9.90 ms; 3 waited for memory; ps 1 has 1.30
+// times the mean load"; empty when there was no request.
 std::string RequestsText(const ServerReport& report);
 
 void ToProto(const ServerReport& report, proto::ServerRecord* record);

@@ -44,13 +44,13 @@ class RequestTimes {
   Histogram pushes_{kShortest, kLongest};
 };
 
-// How often the slots were named, over all tables. One key in 32 is counted, so that counting is
+// How often the slots were named, over all tables. One key in 64 is counted, so that counting is
 // not felt beside the rows; where the count begins is drawn for each request, so that each of its
 // keys has the same chance, whatever their order. A load that n counts stand for is known within
 // 2 / sqrt(n), nineteen times out of twenty.
 class SlotLoad {
  public:
-  static constexpr std::size_t kSampledOneIn = 32;
+  static constexpr std::size_t kSampledOneIn = 64;
   static constexpr std::uint32_t kMaxGroups = 1024;
   static constexpr int kMostLoaded = 8;
 

@@ -197,6 +197,22 @@ TEST(Coordinator, TellsWhatTheServersTold) {
   EXPECT_EQ(observer.lines.size(), 4u);
 }
 
+TEST(Coordinator, TellsWhatTheServersToldAlsoWhenStopped) {
+  ServersObserver observer;
+  FakeCluster cluster(FakeData(), 1);
+  cluster.ps(0).SetStats(RowsOnServer(1000, 1000));
+  ScratchFolder folder;
+  CoordinatorOptions options = cluster.Options(folder.path());
+  options.observer = &observer;
+  RunningJob job(&cluster, FakeJob(), options);
+  FakeWorker worker(&cluster, &job.core(), 0);
+  ASSERT_TRUE(worker.Step());
+  job->RequestStop();
+  ASSERT_TRUE(job.Wait().ok()) << job.Wait();
+  EXPECT_TRUE(job.result().stopped);
+  EXPECT_THAT(observer.lines, ElementsAre("1 000 on 1 server, all in memory (0 B)"));
+}
+
 TEST(Coordinator, EndsWellThoughAServerDoesNotTell) {
   ServersObserver observer;
   FakeCluster cluster(FakeData(), 2);

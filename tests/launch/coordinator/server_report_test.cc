@@ -77,7 +77,6 @@ TEST(ServerReport, TimesAreThoseOfAllServers) {
   EXPECT_NEAR(report.pull_s.Percentile(0.5), 0.002, 0.0002);
   EXPECT_EQ(report.pull_s.largest, 0.5);
   EXPECT_EQ(report.push_s.count(), 0u);
-  EXPECT_THAT(RequestsText(report), HasSubstr(", most 500 ms"));
 }
 
 TEST(ServerReport, NonsenseNamesTheServer) {
@@ -90,18 +89,17 @@ TEST(ServerReport, NonsenseNamesTheServer) {
 TEST(ServerReport, TextLeavesOutWhatDidNotHappen) {
   proto::PsStatsReply stats =
       Parse("table { rows: 1000 resident_rows: 1000 bytes: 2048 pulled_rows: 10 }");
-  EXPECT_EQ(RowsText(ReportOf({stats})),
-            "1 000 on 1 server, all in memory (2.0 KiB), 100.0 % of pulls found there");
+  EXPECT_EQ(RowsText(ReportOf({stats})), "1 000 on 1 server, all in memory (2.0 KiB)");
   EXPECT_EQ(RequestsText(ReportOf({stats})), "");
   *stats.mutable_pull_times()->mutable_in_core() = Times({0.001});
   *stats.mutable_push_times()->mutable_in_core() = Times({0.0025, 0.0025});
   EXPECT_EQ(RequestsText(ReportOf({stats})),
-            "pull p50 1.00 ms, p99 1.00 ms, most 1.00 ms; push p50 2.50 ms, p99 2.50 ms, "
-            "most 2.50 ms");
+            "pull p50 1.00 ms, p99 1.00 ms; push p50 2.50 ms, p99 2.50 ms");
   stats.mutable_table(0)->set_evicted_age(12000);
   stats.mutable_table(0)->set_evicted_norm(3);
   stats.set_refused(1);
-  EXPECT_THAT(RowsText(ReportOf({stats})), HasSubstr("there, evicted 12 000 by age, 3 by norm"));
+  EXPECT_THAT(RowsText(ReportOf({stats})),
+              HasSubstr("(2.0 KiB), evicted 12 000 by age, 3 by norm"));
   EXPECT_THAT(RequestsText(ReportOf({stats})), HasSubstr("; 1 refused"));
 }
 
@@ -131,7 +129,7 @@ TEST(ServerReport, BusySlotsAreToldFromChance) {
     if (requests < 100) continue;
     EXPECT_TRUE(unfair.has_busy_slots()) << requests;
     EXPECT_EQ(unfair.busiest_first_slot, 700u);
-    EXPECT_NEAR(unfair.slot_skew, 5, 0.5 * 40 / std::sqrt(requests));
+    EXPECT_NEAR(unfair.slot_skew, 5, 0.7 * 40 / std::sqrt(requests));
   }
 }
 

@@ -167,8 +167,8 @@ TEST_F(JobStatusTest, ServersAreAskedAndAddedUp) {
   ASSERT_TRUE(status.ok()) << status.status();
   const std::string text = ClusterStatusText(*status);
   EXPECT_THAT(text, HasSubstr("\nrows        1 000 000 on 2 servers, 200 000 in memory (2.0 MiB), "
-                              "92.0 % of pulls found there, evicted 12 by age\n"));
-  EXPECT_THAT(text, HasSubstr("\nrequests    pull p50 2.00 s, p99 2.00 s, most 8.00 s; "
+                              "memory hits 92.0 %, evicted 12 by age\n"));
+  EXPECT_THAT(text, HasSubstr("\nrequests    pull p50 2.00 s, p99 2.00 s; "
                               "3 waited for memory; ps 0 has 1.80 times the mean load; "
                               "slot 17 has 6.56 times the mean load\n"));
   EXPECT_THAT(text, HasSubstr("\nwarning     ps 2 at "));

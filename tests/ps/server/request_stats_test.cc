@@ -45,53 +45,53 @@ TEST(SlotLoad, EveryKeyHasTheSameChance) {
   // a new beginning for each request the same slots would be found each time.
   std::vector<std::uint64_t> keys;
   for (std::uint32_t slot = 4; slot < 12; ++slot) {
-    for (const std::uint64_t key : KeysOfSlot(slot, 4, 4)) keys.push_back(key);
+    for (const std::uint64_t key : KeysOfSlot(slot, 4, 8)) keys.push_back(key);
   }
   ASSERT_EQ(keys.size(), SlotLoad::kSampledOneIn);
   constexpr std::uint64_t kRequests = 16'000;
   for (std::uint64_t i = 0; i < kRequests; ++i) load.Count(RequestKind::kPull, keys);
   const proto::SlotLoadStats told = Told(load);
   EXPECT_EQ(told.groups(), 8u);
-  EXPECT_EQ(told.sampled_one_in(), 32u);
+  EXPECT_EQ(told.sampled_one_in(), 64u);
   EXPECT_EQ(told.pulled_rows(), kRequests * keys.size());
   EXPECT_EQ(told.pushed_rows(), 0u);
   ASSERT_EQ(told.most_loaded_size(), 8);
   for (const proto::SlotGroupLoad& group : told.most_loaded()) {
     EXPECT_EQ(group.first_slot(), group.last_slot());
     // 2000 samples each: five standard deviations.
-    EXPECT_NEAR(static_cast<double>(group.pulled_rows()), 4.0 * kRequests,
-                32 * 5 * std::sqrt(2000.0))
+    EXPECT_NEAR(static_cast<double>(group.pulled_rows()), 8.0 * kRequests,
+                64 * 5 * std::sqrt(2000.0))
         << group.first_slot();
   }
 }
 
 TEST(SlotLoad, TheMostLoadedComeFirst) {
   SlotLoad load({4, 8, 8});
-  const auto all = KeysOf({4, 8, 8}, 32);
-  const auto hot = KeysOfSlot(13, 4, 32);
-  const auto warm = KeysOfSlot(10, 4, 32);
+  const auto all = KeysOf({4, 8, 8}, 64);
+  const auto hot = KeysOfSlot(13, 4, 64);
+  const auto warm = KeysOfSlot(10, 4, 64);
   for (int i = 0; i < 1000; ++i) {
     load.Count(RequestKind::kPull, all);
     load.Count(RequestKind::kPush, hot);
     if (i % 2 == 0) load.Count(RequestKind::kPull, warm);
   }
   const proto::SlotLoadStats told = Told(load);
-  EXPECT_EQ(told.pulled_rows(), 1500u * 32);
-  EXPECT_EQ(told.pushed_rows(), 1000u * 32);
+  EXPECT_EQ(told.pulled_rows(), 1500u * 64);
+  EXPECT_EQ(told.pushed_rows(), 1000u * 64);
   ASSERT_GE(told.most_loaded_size(), 2);
   EXPECT_EQ(told.most_loaded(0).first_slot(), 13u);
-  EXPECT_EQ(told.most_loaded(0).pushed_rows(), 1000u * 32);
+  EXPECT_EQ(told.most_loaded(0).pushed_rows(), 1000u * 64);
   EXPECT_EQ(told.most_loaded(1).first_slot(), 10u);
   EXPECT_EQ(told.most_loaded(1).pushed_rows(), 0u);
-  EXPECT_GE(told.most_loaded(1).pulled_rows(), 500u * 32);
+  EXPECT_GE(told.most_loaded(1).pulled_rows(), 500u * 64);
 }
 
 TEST(SlotLoad, ManySlotsAreGrouped) {
   // 3000 slots: groups of four, so that there are at most 1024.
   const SlotRange slots{16, 5000, 3000};
   SlotLoad load(slots);
-  const auto first = KeysOfSlot(5003, 16, 32);
-  const auto last = KeysOfSlot(7999, 16, 32);
+  const auto first = KeysOfSlot(5003, 16, 64);
+  const auto last = KeysOfSlot(7999, 16, 64);
   load.Count(RequestKind::kPull, first);
   load.Count(RequestKind::kPull, first);
   load.Count(RequestKind::kPush, last);
@@ -100,7 +100,7 @@ TEST(SlotLoad, ManySlotsAreGrouped) {
   ASSERT_EQ(told.most_loaded_size(), 2);
   EXPECT_EQ(told.most_loaded(0).first_slot(), 5000u);
   EXPECT_EQ(told.most_loaded(0).last_slot(), 5003u);
-  EXPECT_EQ(told.most_loaded(0).pulled_rows(), 64u);
+  EXPECT_EQ(told.most_loaded(0).pulled_rows(), 128u);
   EXPECT_EQ(told.most_loaded(1).first_slot(), 7996u);
   EXPECT_EQ(told.most_loaded(1).last_slot(), 7999u);
 }
@@ -108,12 +108,12 @@ TEST(SlotLoad, ManySlotsAreGrouped) {
 TEST(SlotLoad, OneSlotAndSmallRequests) {
   SlotLoad load({0, 0, 1});
   const std::uint64_t key = 5;
-  for (int i = 0; i < 3200; ++i) load.Count(RequestKind::kPush, {&key, 1});
+  for (int i = 0; i < 6400; ++i) load.Count(RequestKind::kPush, {&key, 1});
   load.Count(RequestKind::kPush, {});
   const proto::SlotLoadStats told = Told(load);
   EXPECT_EQ(told.groups(), 1u);
-  // A request of one key counts one time in 32; 100 times here, five standard deviations.
-  EXPECT_NEAR(static_cast<double>(told.pushed_rows()), 3200, 32 * 50);
+  // A request of one key counts one time in 64; 100 times here, five standard deviations.
+  EXPECT_NEAR(static_cast<double>(told.pushed_rows()), 6400, 64 * 50);
 }
 
 TEST(SlotLoad, ThreadsLoseNothing) {
@@ -143,7 +143,7 @@ TEST(RequestStats, TheCoreTellsWhatItAnswered) {
   auto made = PsCore::Make(job, options);
   ASSERT_TRUE(made.ok()) << made.status();
   PsCore& core = **made;
-  std::vector<std::uint64_t> keys = KeysOf({4, 8, 8}, 64);
+  std::vector<std::uint64_t> keys = KeysOf({4, 8, 8}, 128);
   std::vector<float> floats(keys.size() * 3, 0.5f);
   const std::vector<RowsRead> reads = {{0, keys, floats.data()}, {1, keys, floats.data()}};
   EXPECT_FALSE(core.Pull(reads, AbsentRow::kZero).ok());  // not restored: not counted
@@ -168,9 +168,9 @@ TEST(RequestStats, TheCoreTellsWhatItAnswered) {
   EXPECT_GE(pulls.Percentile(0.99), pulls.Percentile(0.5));
   EXPECT_LE(pulls.Percentile(0.99), pulls.largest);
   EXPECT_FALSE(stats.pull_times().has_served());
-  // 2 tables of 64 keys, 2 of each counted.
-  EXPECT_EQ(stats.slots().pulled_rows(), 5u * 128);
-  EXPECT_EQ(stats.slots().pushed_rows(), 3u * 64);
+  // 2 tables of 128 keys, 2 of each counted.
+  EXPECT_EQ(stats.slots().pulled_rows(), 5u * 256);
+  EXPECT_EQ(stats.slots().pushed_rows(), 3u * 128);
   EXPECT_EQ(stats.slots().groups(), 8u);
   for (const proto::SlotGroupLoad& group : stats.slots().most_loaded()) {
     EXPECT_GE(group.first_slot(), 8u);
