@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "common/base/str_cat.h"
 
@@ -27,6 +28,25 @@ std::string Number(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
   return StrCat(value);
+}
+
+bool AreBounds(double lowest, double highest) {
+  return lowest > 0 && lowest < highest && std::isfinite(highest);
+}
+
+double Bound(double lowest, int i) {
+  return std::ldexp(
+      lowest * std::exp2((i % kBucketsPerDoubling) / static_cast<double>(kBucketsPerDoubling)),
+      i / kBucketsPerDoubling);
+}
+
+std::vector<double> BoundsOf(double lowest, double highest) {
+  CHECK(AreBounds(lowest, highest)) << lowest << " " << highest;
+  std::vector<double> bounds;
+  for (int i = 0;; ++i) {
+    bounds.push_back(Bound(lowest, i));
+    if (bounds.back() >= highest && i % kBucketsPerDoubling == 0) return bounds;
+  }
 }
 
 // Backslash, line feed and, in label values, the double quote are escaped.
@@ -55,16 +75,13 @@ std::string LabelText(const MetricLabels& labels, std::string_view extra = "") {
 
 }  // namespace
 
-Histogram::Histogram(double lowest, double highest) : smallest_(kInfinity), largest_(-kInfinity) {
-  CHECK(lowest > 0 && lowest < highest && std::isfinite(highest)) << lowest << " " << highest;
-  for (int i = 0;; ++i) {
-    bounds_.push_back(std::ldexp(
-        lowest * std::exp2((i % kBucketsPerDoubling) / static_cast<double>(kBucketsPerDoubling)),
-        i / kBucketsPerDoubling));
-    if (bounds_.back() >= highest && i % kBucketsPerDoubling == 0) break;
-  }
-  buckets_ = std::vector<std::atomic<std::uint64_t>>(bounds_.size() + 1);
-}
+Histogram::Histogram(double lowest, double highest)
+    : lowest_(lowest),
+      highest_(highest),
+      bounds_(BoundsOf(lowest, highest)),
+      buckets_(bounds_.size() + 1),
+      smallest_(kInfinity),
+      largest_(-kInfinity) {}
 
 void Histogram::Record(double value) {
   if (std::isnan(value)) return;
@@ -91,28 +108,13 @@ double Histogram::smallest() const {
   return value == kInfinity ? 0 : value;
 }
 
-double Histogram::Percentile(double share) const {
-  std::vector<std::uint64_t> counts;
-  std::uint64_t total = 0;
+Distribution Histogram::Read() const {
+  Distribution result{lowest_, highest_, {}, sum(), smallest(), largest()};
+  result.buckets.reserve(buckets_.size());
   for (const auto& bucket : buckets_) {
-    counts.push_back(bucket.load(std::memory_order_relaxed));
-    total += counts.back();
+    result.buckets.push_back(bucket.load(std::memory_order_relaxed));
   }
-  if (total == 0) return 0;
-  const double wanted = std::clamp(share, 0.0, 1.0) * static_cast<double>(total);
-  double before = 0;
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    const double here = static_cast<double>(counts[i]);
-    if (here == 0 || before + here < wanted) {
-      before += here;
-      continue;
-    }
-    const double low = i == 0 ? smallest() : bounds_[i - 1];
-    const double high = i < bounds_.size() ? bounds_[i] : largest();
-    const double value = low + (high - low) * std::max(0.0, wanted - before) / here;
-    return std::clamp(value, smallest(), std::max(smallest(), largest()));
-  }
-  return largest();
+  return result;
 }
 
 std::vector<std::pair<double, std::uint64_t>> Histogram::Cumulative() const {
@@ -124,6 +126,56 @@ std::vector<std::pair<double, std::uint64_t>> Histogram::Cumulative() const {
   }
   result.emplace_back(kInfinity, count + buckets_.back().load(std::memory_order_relaxed));
   return result;
+}
+
+std::uint64_t Distribution::count() const {
+  return std::accumulate(buckets.begin(), buckets.end(), std::uint64_t{0});
+}
+
+double Distribution::Percentile(double share) const {
+  const std::uint64_t total = count();
+  if (total == 0) return 0;
+  const double wanted = std::clamp(share, 0.0, 1.0) * static_cast<double>(total);
+  double before = 0;
+  for (std::size_t i = 0; i < buckets.size(); ++i) {
+    const double here = static_cast<double>(buckets[i]);
+    if (here == 0 || before + here < wanted) {
+      before += here;
+      continue;
+    }
+    const double low = i == 0 ? smallest : Bound(lowest, static_cast<int>(i) - 1);
+    const double high = i + 1 < buckets.size() ? Bound(lowest, static_cast<int>(i)) : largest;
+    const double value = low + (high - low) * std::max(0.0, wanted - before) / here;
+    return std::clamp(value, smallest, std::max(smallest, largest));
+  }
+  return largest;
+}
+
+Status Distribution::Merge(const Distribution& other) {
+  if (other.lowest == 0 && other.highest == 0 && other.buckets.empty()) return OkStatus();
+  if (!AreBounds(other.lowest, other.highest) ||
+      other.buckets.size() != BoundsOf(other.lowest, other.highest).size() + 1) {
+    return absl::InvalidArgumentError(StrCat("a histogram from ", other.lowest, " to ",
+                                             other.highest, " does not have ", other.buckets.size(),
+                                             " buckets"));
+  }
+  if (lowest == 0 && highest == 0) {
+    *this = other;
+    return OkStatus();
+  }
+  if (other.lowest != lowest || other.highest != highest ||
+      other.buckets.size() != buckets.size()) {
+    return absl::InvalidArgumentError(StrCat("a histogram from ", other.lowest, " to ",
+                                             other.highest, " cannot be added to one from ", lowest,
+                                             " to ", highest));
+  }
+  if (other.count() == 0) return OkStatus();
+  const bool was_empty = count() == 0;
+  for (std::size_t i = 0; i < buckets.size(); ++i) buckets[i] += other.buckets[i];
+  sum += other.sum;
+  smallest = was_empty ? other.smallest : std::min(smallest, other.smallest);
+  largest = was_empty ? other.largest : std::max(largest, other.largest);
+  return OkStatus();
 }
 
 struct MetricRegistry::Family {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "common/base/mutex.h"
+#include "common/base/status.h"
 
 namespace cairn {
 
@@ -44,6 +45,22 @@ class alignas(64) Gauge {
   std::atomic<double> value_ = 0;
 };
 
+// What a histogram held at some moment: may be copied, sent, and added to others of the same
+// bounds.
+struct Distribution {
+  double lowest = 0, highest = 0;      // the histogram's; both 0: nothing, adds up with everything
+  std::vector<std::uint64_t> buckets;  // counts; as many as the histogram has
+  double sum = 0;
+  double smallest = 0, largest = 0;  // 0 if empty
+
+  std::uint64_t count() const;
+  // As Histogram::Percentile.
+  double Percentile(double share) const;
+  // Adds what `other` holds. InvalidArgument, changing nothing, unless bounds and number of buckets
+  // are equal and the other's buckets are as many as its bounds ask for.
+  Status Merge(const Distribution& other);
+};
+
 // Distribution of values above 0 in buckets whose bounds grow by 2^(1/8): a percentile is within 9
 // % of the exact one for values between the lowest and highest bound; others fall in the first or
 // the overflow bucket, but count fully for sum, smallest and largest. NaN is left out.
@@ -60,12 +77,14 @@ class Histogram {
   double largest() const;   // 0 if empty
   double smallest() const;  // 0 if empty
   // The value below which `share` (0 to 1) of the values lie; 0 if empty.
-  double Percentile(double share) const;
+  double Percentile(double share) const { return Read().Percentile(share); }
+  Distribution Read() const;
 
   // Bounds and cumulative counts as Prometheus shows them: one bound for each doubling.
   std::vector<std::pair<double, std::uint64_t>> Cumulative() const;
 
  private:
+  const double lowest_, highest_;
   std::vector<double> bounds_;  // upper, inclusive; one bucket more for what is above
   std::vector<std::atomic<std::uint64_t>> buckets_;
   std::atomic<double> sum_ = 0;

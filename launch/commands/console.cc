@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "common/base/str_cat.h"
+#include "launch/coordinator/server_report.h"
 
 namespace cairn::launch {
 namespace {
@@ -80,6 +81,13 @@ class Console : public JobObserver {
   }
 
   void OnCheckpoint(const std::string& path) override { Line(StrCat("checkpoint ", path)); }
+
+  void OnServers(const ServerReport& report) override {
+    const std::string requests = RequestsText(report);
+    if (requests.empty()) return;
+    Line(StrCat("rows      ", RowsText(report)));
+    Line(StrCat("requests  ", requests));
+  }
 
  private:
   void Line(const std::string& text) {

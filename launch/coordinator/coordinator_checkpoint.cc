@@ -1,4 +1,4 @@
-// What the script has the servers do: restore and snapshot.
+// What the script has the servers do: restore, snapshot and tell.
 #include <chrono>
 #include <thread>
 
@@ -137,6 +137,17 @@ Status CoordinatorImpl::WriteCheckpointFiles(const std::string& name, bool is_be
   RETURN_IF_ERROR(MovePointer(checkpoints_folder_, kLatestFile, name));
   if (is_best) RETURN_IF_ERROR(MovePointer(checkpoints_folder_, kBestFile, name));
   return OkStatus();
+}
+
+void CoordinatorImpl::AskServers() {
+  std::vector<proto::PsStatsReply> told(options_.ps_count);
+  const Status status =
+      OnAllServers([&](std::size_t ps, PsAdmin& admin) { return admin.Stats(&told[ps]); });
+  Result<ServerReport> report = status.ok() ? AddUp(told) : Result<ServerReport>(status);
+  if (!report.ok()) LOG(WARNING) << "nothing to tell of the servers: " << report.status().message();
+  MutexLock lock(mu_);
+  server_report_.reset();
+  if (report.ok()) server_report_ = *std::move(report);
 }
 
 Status CoordinatorImpl::WriteMetricsFile() const {

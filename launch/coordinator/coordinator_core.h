@@ -55,6 +55,8 @@ struct Quality {
   std::optional<double> pairwise;
 };
 
+struct ServerReport;
+
 struct JobProgress {
   std::string_view phase;        // "training" or "evaluating"
   std::uint64_t epoch = 0;       // from 0
@@ -86,6 +88,9 @@ class JobObserver {
   virtual void OnProgress(const JobProgress& progress) = 0;
   virtual void OnEpoch(const EpochSummary& epoch) = 0;
   virtual void OnCheckpoint(const std::string& path) = 0;
+  // Once, behind everything else, when a job that trained has come to its end or was stopped: what
+  // the servers told when the training had ended.
+  virtual void OnServers(const ServerReport& /*report*/) {}
 };
 
 struct CoordinatorOptions {

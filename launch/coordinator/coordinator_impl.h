@@ -17,6 +17,7 @@
 #include "launch/coordinator/lease_book.h"
 #include "launch/coordinator/run_folder.h"
 #include "launch/coordinator/score_book.h"
+#include "launch/coordinator/server_report.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"
 #include "proto/control.pb.h"
@@ -148,6 +149,8 @@ class CoordinatorImpl final : public CoordinatorCore {
   Status WriteCheckpointFiles(const std::string& name, bool is_best,
                               const proto::TrainState& state);
   Status WriteMetricsFile() const;
+  // Notes what the servers tell about themselves; where one does not, that is a warning.
+  void AskServers();
   template <typename Call>
   Status OnAllServers(Call call);
 
@@ -187,6 +190,8 @@ class CoordinatorImpl final : public CoordinatorCore {
   double checkpoint_at_s_ GUARDED_BY(mu_) = 0;
   std::uint64_t checkpoint_steps_ GUARDED_BY(mu_) = 0;
   bool is_dirty_ GUARDED_BY(mu_) = false;  // something was trained since
+  // Of the end of the latest epoch's training; empty when a server did not tell.
+  std::optional<ServerReport> server_report_ GUARDED_BY(mu_);
 };
 
 }  // namespace cairn::launch

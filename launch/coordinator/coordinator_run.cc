@@ -135,6 +135,12 @@ Result<CoordinatorImpl::Next> CoordinatorImpl::AwaitServers() {
 
 Status CoordinatorImpl::Run(JobResult* result) {
   Result<Next> end = was_finished_ ? Result<Next>(Next::kGoOn) : RunScript();
+  std::optional<ServerReport> report;
+  {
+    MutexLock lock(mu_);
+    report = server_report_;
+  }
+  if (end.ok() && report && options_.observer != nullptr) options_.observer->OnServers(*report);
   MutexLock lock(mu_);
   StopTrainClock();
   pass_.reset();
@@ -171,6 +177,7 @@ Result<CoordinatorImpl::Next> CoordinatorImpl::RunScript() {
   };
   while (!is_over()) {
     ASSIGN_OR_RETURN(next, TrainEpoch());
+    AskServers();  // now: evaluations pull other rows, and a restore begins tables anew
     if (next == Next::kStop) return next;
     ASSIGN_OR_RETURN(next, EvaluateEpoch());
     if (next == Next::kStop) return next;
@@ -313,6 +320,7 @@ EpochSummary CoordinatorImpl::CloseEpoch(const proto::Metrics* metrics) {
   record.set_rows(state_.epoch_rows());
   record.set_learning_rate_scale(state_.learning_rate_scale());
   record.set_seconds(std::max(0.0, state_.train_seconds() - earlier_seconds));
+  if (server_report_) ToProto(*server_report_, record.mutable_servers());
   if (metrics != nullptr) {
     *record.mutable_valid() = *metrics;
     summary.quality = QualityOf(*metrics);

@@ -53,6 +53,17 @@ void AddMetrics(const proto::Metrics& metrics, std::string_view rows_name, JsonL
   line.Add(rows_name, metrics.rows());
 }
 
+void AddServers(const proto::ServerRecord& servers, JsonLine& line) {
+  line.Add("server_rows", servers.rows());
+  line.Add("server_rows_in_memory", servers.resident_rows());
+  if (servers.has_memory_hits()) line.AddNumber("memory_hits", servers.memory_hits());
+  line.Add("evicted_age", servers.evicted_age());
+  line.Add("evicted_count", servers.evicted_count());
+  line.Add("evicted_norm", servers.evicted_norm());
+  if (servers.has_pull_p99_s()) line.AddNumber("pull_p99_s", servers.pull_p99_s());
+  if (servers.has_push_p99_s()) line.AddNumber("push_p99_s", servers.push_p99_s());
+}
+
 }  // namespace
 
 Result<RunLock> RunLock::Take(const std::string& run_dir) {
@@ -92,6 +103,7 @@ std::string MetricsJsonl(const proto::TrainState& state) {
     line.AddNumber("learning_rate_scale", record.learning_rate_scale());
     if (record.has_valid()) AddMetrics(record.valid(), "eval_rows", line);
     line.Add("best", record.epoch() == state.best_epoch());
+    if (record.has_servers()) AddServers(record.servers(), line);
     text += line.Finish();
     seconds += record.seconds();
   }

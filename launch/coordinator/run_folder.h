@@ -39,6 +39,9 @@ class RunLock {
 //    "learning_rate_scale":..,"auc":..,"logloss":..,"eval_rows":..,"best":true}
 //   {"event":"result","epochs":..,"best_epoch":..,"rows":..,"rows_per_s":..,"auc":..,"logloss":..,
 //    "test_rows":..}
+// Where the servers told of themselves, lines of epochs end with
+//   "server_rows":..,"server_rows_in_memory":..,"memory_hits":..,"evicted_age":..,
+//   "evicted_count":..,"evicted_norm":..,"pull_p99_s":..,"push_p99_s":..
 // With data.group "gauc" and "pairwise" follow "logloss". A number that is not defined is left out.
 // Epochs count from 0.
 std::string MetricsJsonl(const proto::TrainState& state);

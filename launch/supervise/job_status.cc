@@ -12,6 +12,7 @@
 #include "launch/text/table.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/control.grpc.pb.h"
+#include "proto/ps_service.pb.h"
 
 namespace cairn::launch {
 namespace {
@@ -158,6 +159,7 @@ Result<ClusterStatus> GetClusterStatus(const std::string& run_dir,
     const Status answer = AskCoordinator(status.cluster.coordinator, limit, live.get());
     if (answer.ok()) {
       status.latest_checkpoint = live->latest_checkpoint();
+      status.servers = AskServers(*live, limit);
       status.live = std::move(live);
       return status;
     }
@@ -192,6 +194,7 @@ std::string ClusterStatusText(const ClusterStatus& status) {
     }
     text += '\n';
   }
+  text += ServerLines(status.servers);
   StrAppend(text, "checkpoint  ",
             status.latest_checkpoint.empty() ? "none yet" : status.latest_checkpoint, "\n");
   if (!cluster.failure.empty()) StrAppend(text, "failure     ", cluster.failure, "\n");
@@ -199,7 +202,7 @@ std::string ClusterStatusText(const ClusterStatus& status) {
   if (training != nullptr && training->history_size() > 0) {
     StrAppend(text, "\n", HistoryTable(*training));
   }
-  return StrCat(text, "\n", ProcessTable(status));
+  return StrCat(text, ServerTable(status.servers), "\n", ProcessTable(status));
 }
 
 std::string ClusterStatusJson(const ClusterStatus& status) {
@@ -229,6 +232,7 @@ std::string ClusterStatusJson(const ClusterStatus& status) {
   json.Key("process").BeginArray();
   for (const ProcessState& process : cluster.process) WriteProcess(status, process, json);
   json.EndArray();
+  WriteServers(status.servers, json);
   json.EndObject();
   return json.Take();
 }

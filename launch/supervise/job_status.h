@@ -1,13 +1,15 @@
 // What a cluster is doing, for `launch/cluster status`: from its files and, while it runs, from its
-// coordinator.
+// coordinator and its parameter servers.
 #pragma once
 
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/base/status.h"
 #include "launch/supervise/cluster_state.h"
+#include "launch/supervise/server_status.h"
 
 namespace cairn::proto {
 class JobStatusReply;
@@ -22,6 +24,7 @@ struct ClusterStatus {
   // While it runs: the coordinator's answer, or why there is none.
   std::unique_ptr<proto::JobStatusReply> live;
   std::string no_answer;
+  std::vector<ServerStatus> servers;  // of `live`, by index
   // Otherwise: the training state of the latest checkpoint, if there is a readable one.
   std::unique_ptr<proto::TrainState> last;
   std::string latest_checkpoint;
@@ -32,7 +35,8 @@ struct ClusterStatus {
   ClusterStatus& operator=(ClusterStatus&&) noexcept;
 };
 
-// NotFound when no cluster ever ran in the directory. Waits for the coordinator at most `limit`.
+// NotFound when no cluster ever ran in the directory. Waits for the coordinator at most `limit`,
+// and as long for the servers, all at once.
 Result<ClusterStatus> GetClusterStatus(const std::string& run_dir, std::chrono::milliseconds limit);
 
 // For people and for programs; both end in a line feed.

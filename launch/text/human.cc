@@ -55,6 +55,15 @@ std::string HumanSeconds(double seconds) {
   return TwoUnits(whole / 3600, 24, "d", "h");
 }
 
+std::string HumanLatency(double seconds) {
+  if (!(seconds > 0)) return "0 us";
+  if (seconds < 0.9995e-3) return StrCat(Fixed(seconds * 1e6, 0), " us");
+  if (seconds >= 59.95) return HumanSeconds(seconds);
+  const bool is_long = seconds >= 0.9995;
+  const double value = is_long ? seconds : seconds * 1e3;
+  return StrCat(Fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0), is_long ? " s" : " ms");
+}
+
 std::string Fixed(double value, int digits) {
   char text[400];
   std::snprintf(text, sizeof text, "%.*f", digits, value);

@@ -18,6 +18,10 @@ std::string HumanBytes(std::uint64_t bytes);
 // "0.4 s", "12.3 s", "4 min 05 s", "3 h 07 min", "2 d 03 h". Negative counts as 0.
 std::string HumanSeconds(double seconds);
 
+// "85 us", "1.24 ms", "31.0 ms", "204 ms", "1.50 s", from a minute on as HumanSeconds: three
+// digits.
+std::string HumanLatency(double seconds);
+
 // `digits` digits after the point: 0.8051.
 std::string Fixed(double value, int digits);
 

@@ -93,6 +93,7 @@ Status ExchangeStream::Accept(const grpc::ByteBuffer& message) {
   if (request.received == request.total) {
     Request complete = std::move(request);
     unfinished_.erase(found);
+    complete.complete_at = RequestTimes::Clock::now();
     if (complete.body != nullptr) Dispatch(std::move(complete));
   }
   return OkStatus();
@@ -179,7 +180,12 @@ void ExchangeStream::RunOne(Lane& lane) {
     request = std::move(lane.waiting.front());
     lane.waiting.pop_front();
   }
-  Reply(*request, Run(*request));
+  {
+    const Result<RequestHandler::Buffer> result = Run(*request);
+    // Before the reply: who has it finds it counted.
+    if (result.ok()) service_->handler_->CountServed(request->kind, request->complete_at);
+    Reply(*request, result);
+  }
   request.reset();
   // Back in the queue rather than in a loop here: streams take turns.
   MutexLock lock(mu_);

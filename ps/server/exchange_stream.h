@@ -38,6 +38,7 @@ class ExchangeStream final : public grpc::ServerGenericBidiReactor,
     std::uint64_t received = 0;
     RequestHandler::Buffer body;        // null: refused, its frames are dropped
     std::optional<rpc::StepHead> head;  // PULL, PUSH, INIT_DENSE
+    RequestTimes::Clock::time_point complete_at{};
   };
   // Requests that run one after another.
   struct Lane {

@@ -6,6 +6,7 @@
 
 #include <glog/logging.h>
 
+#include "common/metrics/distribution_proto.h"
 #include "proto/ps_service.pb.h"
 #include "ps/log/push_record.h"
 #include "ps/optim/finite.h"
@@ -97,7 +98,8 @@ PsCoreImpl::PsCoreImpl(const proto::JobConfig& job, const PsOptions& options, Fo
       job_epoch_(options.job_epoch),
       model_(std::move(model)),
       tier_(std::uint64_t{job.server().memory_mib()} << 20),
-      evictor_(slots_) {
+      evictor_(slots_),
+      slot_load_(slots_) {
   for (int i = 0; i <= job.table_size(); ++i) gates_.push_back(std::make_unique<OrderGate>());
   const bool evicts = std::ranges::any_of(
       model_.tables, [](const auto& table) { return table->eviction().evicts(); });
@@ -133,6 +135,13 @@ Status PsCoreImpl::GroupKeys(std::uint32_t table, std::span<const std::uint64_t>
 }
 
 Status PsCoreImpl::Pull(std::span<const RowsRead> tables, AbsentRow absent) {
+  const auto begin = RequestTimes::Clock::now();
+  Status status = PullRows(tables, absent);
+  if (status.ok()) times_.Record(RequestKind::kPull, begin);
+  return status;
+}
+
+Status PsCoreImpl::PullRows(std::span<const RowsRead> tables, AbsentRow absent) {
   // Evaluation brings no rows to memory.
   if (absent != AbsentRow::kZero) RETURN_IF_ERROR(WaitForRoom());
   ReadLock lock(state_lock_);
@@ -147,6 +156,7 @@ Status PsCoreImpl::Pull(std::span<const RowsRead> tables, AbsentRow absent) {
         (*groups)[i], absent == AbsentRow::kZero ? AbsentValue::kZero : AbsentValue::kInitial,
         tables[i].values));
   }
+  for (const RowsRead& read : tables) slot_load_.Count(RequestKind::kPull, read.keys);
   if (tier_.NeedsRoom(model_.tables)) WakeKeeper();
   pulls_.fetch_add(1, std::memory_order_relaxed);
   return OkStatus();
@@ -203,6 +213,15 @@ Result<std::uint64_t> PsCoreImpl::NumberPush(std::span<const RowsUpdate> tables,
 
 Status PsCoreImpl::Push(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
                         PushId id, double learning_rate_scale) {
+  const auto begin = RequestTimes::Clock::now();
+  Status status = PushOnce(tables, dense, id, learning_rate_scale);
+  if (status.ok()) times_.Record(RequestKind::kPush, begin);
+  return status;
+}
+
+Status PsCoreImpl::PushOnce(std::span<const RowsUpdate> tables,
+                            std::span<const DenseChunkUpdate> dense, PushId id,
+                            double learning_rate_scale) {
   RETURN_IF_ERROR(WaitForRoom());
   ReadLock lock(state_lock_);
   if (Status ready = CheckReady(); !ready.ok()) return Refuse(std::move(ready));
@@ -229,6 +248,7 @@ Status PsCoreImpl::Push(std::span<const RowsUpdate> tables, std::span<const Dens
   // From here on the push cannot fail.
   ApplyPush({tables, &*groups, dense, static_cast<float>(learning_rate_scale), *step});
   entry->Commit();
+  for (const RowsUpdate& update : tables) slot_load_.Count(RequestKind::kPush, update.keys);
   pushes_.fetch_add(1, std::memory_order_relaxed);
   if (tier_.NeedsRoom(model_.tables)) WakeKeeper();
   return log_ == nullptr ? OkStatus() : CommitLog(*step);
@@ -350,6 +370,9 @@ void PsCoreImpl::Stats(proto::PsStatsReply* reply) const {
   if (log_ != nullptr) reply->set_log_bytes(log_->Bytes());
   reply->set_log_cuts(log_cuts_.load(std::memory_order_relaxed));
   reply->set_waits_for_room(waits_for_room_.load(std::memory_order_relaxed));
+  ToProto(times_.pulls().Read(), reply->mutable_pull_times()->mutable_in_core());
+  ToProto(times_.pushes().Read(), reply->mutable_push_times()->mutable_in_core());
+  slot_load_.Tell(reply->mutable_slots());
 }
 
 Result<std::unique_ptr<PsCore>> PsCore::Make(const proto::JobConfig& job,

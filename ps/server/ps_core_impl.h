@@ -26,6 +26,7 @@
 #include "ps/server/order_gate.h"
 #include "ps/server/ps_core.h"
 #include "ps/server/push_ledger.h"
+#include "ps/server/request_stats.h"
 #include "ps/store/folder_lock.h"
 #include "ps/store/rocks_store.h"
 #include "ps/table/admission.h"
@@ -90,6 +91,9 @@ class PsCoreImpl : public PsCore {
   std::string LogFolder() const { return JoinPath(options_.folder, "log"); }
 
   // ---- requests
+  Status PullRows(std::span<const RowsRead> tables, AbsentRow absent) EXCLUDES(state_lock_);
+  Status PushOnce(std::span<const RowsUpdate> tables, std::span<const DenseChunkUpdate> dense,
+                  PushId id, double learning_rate_scale) EXCLUDES(state_lock_);
   Status CheckReady() const REQUIRES_SHARED(state_lock_) {
     if (is_broken_.load(std::memory_order_acquire)) {
       MutexLock lock(broken_mu_);
@@ -250,6 +254,8 @@ class PsCoreImpl : public PsCore {
   std::atomic<std::uint64_t> step_{0};             // pushes applied, over all lives of the model
   std::atomic<std::uint64_t> pulls_{0}, pushes_{0}, refused_{0}, duplicates_{0};
   std::atomic<std::uint64_t> waits_for_room_{0}, log_cuts_{0};
+  RequestTimes times_;
+  SlotLoad slot_load_;
 
   // Memory and log may differ: only Restore or Recover help.
   std::atomic<bool> is_broken_{false};

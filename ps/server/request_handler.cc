@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "common/metrics/distribution_proto.h"
 #include "proto/ps_service.pb.h"
 
 namespace cairn::ps {
@@ -270,6 +271,8 @@ Status RequestHandler::Stats(proto::PsStatsReply* reply) {
   ASSIGN_OR_RETURN(PsCore * core, Core());
   core->Stats(reply);
   reply->set_refused(reply->refused() + refused_.load(std::memory_order_relaxed));
+  ToProto(served_.pulls().Read(), reply->mutable_pull_times()->mutable_served());
+  ToProto(served_.pushes().Read(), reply->mutable_push_times()->mutable_served());
   return OkStatus();
 }
 

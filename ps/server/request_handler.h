@@ -20,6 +20,7 @@
 #include "common/rpc/frame.h"
 #include "ps/server/epoch_gate.h"
 #include "ps/server/ps_core.h"
+#include "ps/server/request_stats.h"
 
 namespace cairn::ps {
 
@@ -73,6 +74,12 @@ class RequestHandler {
                  proto::RestoreReply* reply);
   Status Stats(proto::PsStatsReply* reply);
 
+  // The answer to a pull or push whose last byte came at `begin` is ready to be sent.
+  void CountServed(rpc::FrameKind kind, RequestTimes::Clock::time_point begin) {
+    if (kind == rpc::FrameKind::kPull) served_.Record(RequestKind::kPull, begin);
+    if (kind == rpc::FrameKind::kPush) served_.Record(RequestKind::kPush, begin);
+  }
+
   // Counts a refusal; returns it.
   Status Refuse(Status status);
 
@@ -99,6 +106,7 @@ class RequestHandler {
   const std::shared_ptr<rpc::BufferPool> pool_;
   EpochGate gate_;
   std::atomic<std::uint64_t> refused_{0};
+  RequestTimes served_;
 
   Mutex mu_;
   PsCore* core_ GUARDED_BY(mu_) = nullptr;

@@ -90,6 +90,68 @@ TEST(Histogram, BoundsAreInclusive) {
   EXPECT_EQ(histogram.Cumulative(), expected);
 }
 
+// What servers recorded each for itself has the percentiles of all values together.
+TEST(Distribution, MergedPartsAreTheWhole) {
+  Histogram whole(1e-6, 1e3);
+  Histogram parts[3] = {{1e-6, 1e3}, {1e-6, 1e3}, {1e-6, 1e3}};
+  Rng rng(8, 0);
+  std::vector<double> values;
+  for (int i = 0; i < 9000; ++i) {
+    // Each part has a scale of its own.
+    const auto part = static_cast<std::size_t>(i % 3);
+    values.push_back(std::exp(rng.NextNormal()) * std::pow(10.0, -static_cast<double>(part)));
+    parts[part].Record(values.back());
+    whole.Record(values.back());
+  }
+  Distribution merged;
+  for (const Histogram& part : parts) EXPECT_EQ(merged.Merge(part.Read()), OkStatus());
+  EXPECT_EQ(merged.buckets, whole.Read().buckets);
+  EXPECT_EQ(merged.count(), 9000u);
+  EXPECT_EQ(merged.smallest, whole.smallest());
+  EXPECT_EQ(merged.largest, whole.largest());
+  EXPECT_NEAR(merged.sum / whole.sum(), 1, 1e-12);
+  std::sort(values.begin(), values.end());
+  for (const double share : {0.01, 0.5, 0.9, 0.99, 0.999}) {
+    const double exact = values[static_cast<std::size_t>(share * 9000)];
+    EXPECT_NEAR(merged.Percentile(share) / exact, 1, 0.1) << share;
+  }
+}
+
+TEST(Distribution, EmptyOnesAddNothing) {
+  Histogram some(1, 8);
+  some.Record(3);
+  Distribution merged;
+  EXPECT_EQ(merged.Merge(Distribution()), OkStatus());
+  EXPECT_EQ(merged.count(), 0u);
+  EXPECT_EQ(merged.Percentile(0.5), 0);
+  EXPECT_EQ(merged.Merge(Histogram(1, 8).Read()), OkStatus());
+  EXPECT_EQ(merged.Merge(some.Read()), OkStatus());
+  EXPECT_EQ(merged.smallest, 3);
+  EXPECT_EQ(merged.Merge(Histogram(1, 8).Read()), OkStatus());
+  EXPECT_EQ(merged.smallest, 3);
+  EXPECT_EQ(merged.largest, 3);
+  EXPECT_EQ(merged.Percentile(0.99), 3);
+}
+
+TEST(Distribution, OtherBoundsAreRefused) {
+  Histogram some(1, 8);
+  some.Record(3);
+  Distribution merged = some.Read();
+  const std::vector<std::uint64_t> before = merged.buckets;
+  EXPECT_EQ(merged.Merge(Histogram(1, 16).Read()).code(), absl::StatusCode::kInvalidArgument);
+  Distribution cut = some.Read();
+  cut.buckets.pop_back();
+  EXPECT_EQ(merged.Merge(cut).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Distribution().Merge(cut).code(), absl::StatusCode::kInvalidArgument);
+  for (const double nonsense : {-1.0, 0.0, std::numeric_limits<double>::quiet_NaN(),
+                                std::numeric_limits<double>::infinity()}) {
+    Distribution bad = some.Read();
+    bad.highest = nonsense;
+    EXPECT_EQ(Distribution().Merge(bad).code(), absl::StatusCode::kInvalidArgument) << nonsense;
+  }
+  EXPECT_EQ(merged.buckets, before);
+}
+
 TEST(MetricRegistry, RendersPrometheusText) {
   MetricRegistry registry;
   registry.AddGauge({"tables", "", "Tables."}).Set(2.5);

@@ -10,6 +10,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "launch/coordinator/checkpoints.h"
+#include "launch/coordinator/server_report.h"
+#include "proto/ps_service.pb.h"
 #include "tests/launch/coordinator/fake_cluster.h"
 
 namespace cairn::launch {
@@ -22,6 +24,7 @@ using testing::FakeData;
 using testing::FakeJob;
 using testing::FakeWorker;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::ReadText;
 using testing::RunningJob;
 using testing::ScratchFolder;
@@ -151,6 +154,77 @@ TEST(Coordinator, WritesOneMetricsLineForEachEpochAndTheResult) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
   EXPECT_THAT(text, HasSubstr("{\"event\":\"epoch\",\"epoch\":0,\"rows\":100,\"train_loss\":0.5,"));
   EXPECT_THAT(text, HasSubstr("{\"event\":\"result\",\"epochs\":3,\"best_epoch\":2,\"rows\":300,"));
+}
+
+// What the servers tell, and how often each kind of line was told.
+struct ServersObserver : JobObserver {
+  void OnStart(std::string_view) override {}
+  void OnProgress(const JobProgress&) override {}
+  void OnEpoch(const EpochSummary&) override { lines.push_back("epoch"); }
+  void OnCheckpoint(const std::string&) override {}
+  void OnServers(const ServerReport& report) override { lines.push_back(RowsText(report)); }
+  std::vector<std::string> lines;
+};
+
+proto::PsStatsReply RowsOnServer(std::uint64_t rows, std::uint64_t resident) {
+  proto::PsStatsReply stats;
+  proto::TableStats* const table = stats.add_table();
+  table->set_rows(rows);
+  table->set_resident_rows(resident);
+  return stats;
+}
+
+TEST(Coordinator, TellsWhatTheServersTold) {
+  ServersObserver observer;
+  FakeCluster cluster(FakeData(), 2);
+  cluster.ps(0).SetStats(RowsOnServer(1000, 600));
+  cluster.ps(1).SetStats(RowsOnServer(500, 500));
+  ScratchFolder folder;
+  CoordinatorOptions options = cluster.Options(folder.path());
+  options.observer = &observer;
+  {
+    RunningJob job(&cluster, FakeJob(), options);
+    ASSERT_TRUE(job.WorkToEnd(2).ok()) << job.Wait();
+  }
+  const std::string rows = "1 500 on 2 servers, 1 100 in memory (0 B)";
+  EXPECT_THAT(observer.lines, ElementsAre("epoch", "epoch", "epoch", rows));
+  const std::string text = ReadText(folder.path() + "/metrics.jsonl");
+  EXPECT_THAT(text, HasSubstr("\"server_rows\":1500,\"server_rows_in_memory\":1100,"
+                              "\"evicted_age\":0,\"evicted_count\":0,\"evicted_norm\":0}\n"));
+  // Nothing was trained: nothing is told.
+  RunningJob again(&cluster, FakeJob(), options);
+  ASSERT_TRUE(again.Wait().ok());
+  EXPECT_EQ(observer.lines.size(), 4u);
+}
+
+TEST(Coordinator, TellsWhatTheServersToldAlsoWhenStopped) {
+  ServersObserver observer;
+  FakeCluster cluster(FakeData(), 1);
+  cluster.ps(0).SetStats(RowsOnServer(1000, 1000));
+  ScratchFolder folder;
+  CoordinatorOptions options = cluster.Options(folder.path());
+  options.observer = &observer;
+  RunningJob job(&cluster, FakeJob(), options);
+  FakeWorker worker(&cluster, &job.core(), 0);
+  ASSERT_TRUE(worker.Step());
+  job->RequestStop();
+  ASSERT_TRUE(job.Wait().ok()) << job.Wait();
+  EXPECT_TRUE(job.result().stopped);
+  EXPECT_THAT(observer.lines, ElementsAre("1 000 on 1 server, all in memory (0 B)"));
+}
+
+TEST(Coordinator, EndsWellThoughAServerDoesNotTell) {
+  ServersObserver observer;
+  FakeCluster cluster(FakeData(), 2);
+  cluster.ps(0).SetStats(RowsOnServer(1000, 600));
+  cluster.ps(1).SetStats({}, absl::UnavailableError("busy"));
+  ScratchFolder folder;
+  CoordinatorOptions options = cluster.Options(folder.path());
+  options.observer = &observer;
+  RunningJob job(&cluster, FakeJob(), options);
+  ASSERT_TRUE(job.WorkToEnd(1).ok()) << job.Wait();
+  EXPECT_THAT(observer.lines, ElementsAre("epoch", "epoch", "epoch"));
+  EXPECT_THAT(ReadText(folder.path() + "/metrics.jsonl"), Not(HasSubstr("server_rows")));
 }
 
 TEST(Coordinator, EvaluatesOnTheTestSetWithoutAValidSet) {

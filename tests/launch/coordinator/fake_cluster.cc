@@ -129,7 +129,17 @@ Status FakePs::Restore(const std::string& checkpoint, std::uint64_t job_epoch,
   return OkStatus();
 }
 
-Status FakePs::Stats(proto::PsStatsReply* /*reply*/) { return OkStatus(); }
+Status FakePs::Stats(proto::PsStatsReply* reply) {
+  MutexLock lock(mu_);
+  *reply = stats_;
+  return stats_status_;
+}
+
+void FakePs::SetStats(const proto::PsStatsReply& stats, const Status& status) {
+  MutexLock lock(mu_);
+  stats_ = stats;
+  stats_status_ = status;
+}
 
 // ------------------------------------------------------------------------------------- FakeWorker
 

@@ -19,6 +19,7 @@
 #include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"
 #include "proto/control.pb.h"
+#include "proto/ps_service.pb.h"
 
 namespace cairn::launch::testing {
 
@@ -55,6 +56,8 @@ class FakePs : public PsAdmin {
   void Apply(std::uint64_t epoch, std::uint64_t row);
   Applied applied() const;
   int restores() const;
+  // What Stats tells, or fails with; nothing at first.
+  void SetStats(const proto::PsStatsReply& stats, const Status& status = OkStatus());
   // The next Snapshot fails with this.
   void FailNextSnapshot(const Status& status);
 
@@ -66,6 +69,8 @@ class FakePs : public PsAdmin {
   Applied applied_ GUARDED_BY(mu_);
   int restores_ GUARDED_BY(mu_) = 0;
   Status snapshot_failure_ GUARDED_BY(mu_);
+  proto::PsStatsReply stats_ GUARDED_BY(mu_);
+  Status stats_status_ GUARDED_BY(mu_);
 };
 
 // What the workers would find in the files.

@@ -9,14 +9,17 @@
 #include <string>
 
 #include "common/io/file.h"
+#include "google/protobuf/text_format.h"
 #include "launch/supervise/cluster_lock.h"
 #include "launch/supervise/process.h"
 #include "proto/control.grpc.pb.h"
+#include "proto/ps_service.grpc.pb.h"
 
 namespace cairn::launch {
 namespace {
 
 using std::chrono::milliseconds;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -42,6 +45,37 @@ class TellingCoordinator final : public proto::Control::Service {
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
+
+// A parameter server that only tells of itself.
+class TellingServer final : public proto::PsControl::Service {
+ public:
+  explicit TellingServer(const char* stats) {
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(stats, &stats_)) << stats;
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~TellingServer() override { server_->Shutdown(); }
+  grpc::Status Stats(grpc::ServerContext*, const proto::PsStatsRequest*,
+                     proto::PsStatsReply* reply) override {
+    *reply = stats_;
+    return grpc::Status::OK;
+  }
+  std::string Address() const { return "127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  proto::PsStatsReply stats_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+void AddServer(std::uint32_t index, const std::string& address, proto::JobStatusReply* reply) {
+  proto::ProcessStatus* ps = reply->add_process();
+  ps->set_role("ps");
+  ps->set_index(index);
+  ps->set_address(address);
+}
 
 class JobStatusTest : public testing::Test {
  protected:
@@ -101,6 +135,53 @@ TEST_F(JobStatusTest, RunningJobIsAskedOverTheNetwork) {
   EXPECT_THAT(json, HasSubstr("\"phase\": \"training\""));
   EXPECT_THAT(json, HasSubstr("\"rows\": 1234567"));
   EXPECT_THAT(json, HasSubstr("\"auc\": 0.78125"));
+}
+
+TEST_F(JobStatusTest, ServersAreAskedAndAddedUp) {
+  TellingServer first(R"(
+    ps: 0 rss_bytes: 4194304 log_bytes: 1536 waits_for_room: 3
+    table { name: "a" rows: 900000 resident_rows: 100000 bytes: 1048576 pulled_rows: 5000000
+            pulled_absent: 1000000 pushed_rows: 4000000 fetched_rows: 400000 evicted_age: 12 }
+    pull_times { served { lowest: 1 highest: 8 buckets: 26 bucket: 8 count: 99 sum: 198
+                          smallest: 2 largest: 2 } }
+    slots { sampled_one_in: 32 groups: 512 pulled_rows: 5000000 pushed_rows: 4000000
+            most_loaded { first_slot: 17 last_slot: 17 pulled_rows: 64000 pushed_rows: 32 } })");
+  TellingServer second(R"(
+    ps: 1 table { name: "a" rows: 100000 resident_rows: 100000 bytes: 1048576 pulled_rows: 1000000 }
+    pull_times { served { lowest: 1 highest: 8 buckets: 26 bucket: 24 count: 1 sum: 8
+                          smallest: 8 largest: 8 } }
+    slots { sampled_one_in: 32 groups: 512 pulled_rows: 1000000 pushed_rows: 0 })");
+  TellingCoordinator coordinator;
+  AddServer(0, first.Address(), &coordinator.reply_);
+  AddServer(1, second.Address(), &coordinator.reply_);
+  {
+    TellingServer gone("ps: 2");
+    AddServer(2, gone.Address(), &coordinator.reply_);
+  }
+  state_.coordinator = coordinator.Address();
+  ASSERT_TRUE(WriteClusterState(state_).ok());
+  const auto lock = ClusterLock::Take(folder_, "cluster");
+  ASSERT_TRUE(lock.ok());
+
+  const Result<ClusterStatus> status = GetClusterStatus(folder_, milliseconds(20'000));
+  ASSERT_TRUE(status.ok()) << status.status();
+  const std::string text = ClusterStatusText(*status);
+  EXPECT_THAT(text, HasSubstr("\nrows        1 000 000 on 2 servers, 200 000 in memory (2.0 MiB), "
+                              "memory hits 92.0 %, evicted 12 by age\n"));
+  EXPECT_THAT(text, HasSubstr("\nrequests    pull p50 2.00 s, p99 2.00 s; "
+                              "3 waited for memory; ps 0 has 1.80 times the mean load; "
+                              "slot 17 has 6.56 times the mean load\n"));
+  EXPECT_THAT(text, HasSubstr("\nwarning     ps 2 at "));
+  EXPECT_THAT(text, ContainsRegex("ps 0 +900 000 +100 000 +90.0 % +5 000 000 +4 000 000 +2.00 s "
+                                  "+0 us +3 +1.5 KiB +0 B +4.0 MiB\n"));
+  EXPECT_THAT(text, ContainsRegex("ps 1 +100 000 +100 000 +100.0 % "));
+  const std::string json = ClusterStatusJson(*status);
+  EXPECT_THAT(json, HasSubstr("\"servers\": {\n    \"count\": 2,\n    \"rows\": 1000000,"));
+  EXPECT_THAT(json, HasSubstr("\"memory_hits\": 0.92,"));
+  EXPECT_THAT(json, HasSubstr("\"max\": 8\n"));
+  EXPECT_THAT(json, HasSubstr("{\"first_slot\": 17, \"last_slot\": 17, \"pulled_rows\": 64000, "
+                              "\"pushed_rows\": 32}"));
+  EXPECT_THAT(json, HasSubstr("\"warning\": \"ps 2 at "));
 }
 
 TEST_F(JobStatusTest, SilentCoordinatorIsSaid) {

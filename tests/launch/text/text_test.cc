@@ -48,6 +48,16 @@ TEST(Human, CountsBytesAndTimes) {
   EXPECT_EQ(HumanSeconds(59.96), "1 min 00 s");
   EXPECT_EQ(HumanSeconds(3599.6), "1 h 00 min");
   EXPECT_EQ(HumanSeconds(90000), "1 d 01 h");
+  EXPECT_EQ(HumanLatency(-1), "0 us");
+  EXPECT_EQ(HumanLatency(85.4e-6), "85 us");
+  EXPECT_EQ(HumanLatency(999.6e-6), "1.00 ms");
+  EXPECT_EQ(HumanLatency(1.236e-3), "1.24 ms");
+  EXPECT_EQ(HumanLatency(9.996e-3), "10.0 ms");
+  EXPECT_EQ(HumanLatency(0.0309), "30.9 ms");
+  EXPECT_EQ(HumanLatency(0.2041), "204 ms");
+  EXPECT_EQ(HumanLatency(0.9996), "1.00 s");
+  EXPECT_EQ(HumanLatency(15.2), "15.2 s");
+  EXPECT_EQ(HumanLatency(59.96), "1 min 00 s");
 }
 
 TEST(Table, AlignsForPeopleAndIsExactForPrograms) {

@@ -6,6 +6,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <limits>
+#include <numeric>
+
+#include "common/metrics/distribution_proto.h"
+#include "proto/config.pb.h"
 #include "proto/ps_service.grpc.pb.h"
 #include "tests/testing/fake_ps_core.h"
 #include "tests/testing/ps_fleet.h"
@@ -159,6 +165,63 @@ TEST_F(Control, SnapshotRestoreAndStatsReachTheCore) {
   ASSERT_TRUE(stub_->Stats(&c3, proto::PsStatsRequest(), &stats).ok());
   EXPECT_THAT(fleet_.core(0).calls(),
               ElementsAre("snapshot /tmp/snapshot", "restore /tmp/checkpoint"));
+}
+
+// With a core of its own below the transport: what was served holds what was in the core.
+TEST(PsServer, StatsTellHowLongRequestsTook) {
+  std::string folder = ::testing::TempDir() + "cairn_server_XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  proto::JobConfig job;
+  job.add_table()->set_name("t");
+  job.mutable_table(0)->set_dim(4);
+  PsOptions core_options;
+  core_options.slot_bits = 4;
+  core_options.folder = folder;
+  auto core = PsCore::Make(job, core_options);
+  ASSERT_TRUE(core.ok()) << core.status();
+  proto::RestoreReply restored;
+  ASSERT_EQ((*core)->Restore("", &restored), OkStatus());
+  const auto server = Started("127.0.0.1:0");
+  server->Serve(core->get(), {0, 1, 4, 1, {4}});
+  worker::GrpcPsClientOptions options;
+  options.addresses = {server->address()};
+  options.job_epoch = 1;
+  options.slot_bits = 4;
+  options.table_dims = {4};
+  auto client = worker::MakeGrpcPsClient(options);
+  ASSERT_TRUE(client.ok()) << client.status();
+  std::vector<std::uint64_t> keys(3200);
+  std::iota(keys.begin(), keys.end(), 1);
+  std::vector<float> floats(keys.size() * 4, 0.5f);
+  for (int i = 0; i < 3; ++i) {
+    const worker::TablePull pull{0, keys, floats.data()};
+    ASSERT_EQ((*client)->Pull({worker::PullMode::kTrain, {&pull, 1}, {}}), OkStatus());
+  }
+  const worker::TablePush push{0, keys, floats.data()};
+  ASSERT_EQ((*client)->Push({{&push, 1}, {}, 1}), OkStatus());
+  floats[0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ((*client)->Push({{&push, 1}, {}, 1}).code(), absl::StatusCode::kInvalidArgument);
+
+  const auto stub = proto::PsControl::NewStub(
+      grpc::CreateChannel(server->address(), grpc::InsecureChannelCredentials()));
+  proto::PsStatsReply stats;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub->Stats(&context, proto::PsStatsRequest(), &stats).ok());
+  for (const auto& [times, count] : {std::pair(stats.pull_times(), 3u), {stats.push_times(), 1u}}) {
+    const auto served = FromProto(times.served());
+    const auto in_core = FromProto(times.in_core());
+    ASSERT_TRUE(served.ok() && in_core.ok());
+    EXPECT_EQ(served->count(), count);
+    EXPECT_EQ(in_core->count(), count);
+    EXPECT_GT(in_core->sum, 0);
+    EXPECT_GT(served->sum, in_core->sum);
+    EXPECT_GE(served->largest, in_core->largest);
+  }
+  EXPECT_EQ(stats.slots().pulled_rows(), 3u * 3200);
+  EXPECT_EQ(stats.slots().pushed_rows(), 3200u);
+  server->Stop();
+  core->reset();
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(Control, PathsThatClimbAreRefusedAndCounted) {
