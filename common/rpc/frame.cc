@@ -337,6 +337,7 @@ std::vector<std::byte> EncodeStepHead(const StepHead& head) {
   Store(p + 32, static_cast<std::uint32_t>(head.mode));
   Store(p + 36, static_cast<std::uint32_t>(head.tables.size()));
   Store(p + 40, head.dense_floats);
+  Store(p + 48, head.step);
   p += kStepHeadBytes;
   for (const TableHead& table : head.tables) {
     Store(p, table.table);
@@ -364,6 +365,7 @@ Result<StepHead> DecodeStepHead(FrameKind kind, std::span<const std::byte> prefi
   const auto mode = cursor.Take<std::uint32_t>();
   const auto tables = cursor.Take<std::uint32_t>();
   head.dense_floats = cursor.Take<std::uint64_t>();
+  head.step = cursor.Take<std::uint64_t>();
   if (!cursor.ok()) return Truncated(KindName(kind));
   if (tables > kMaxTables) {
     return absl::ResourceExhaustedError(StrCat(KindName(kind), " with ", tables, " tables"));

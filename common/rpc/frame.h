@@ -24,9 +24,10 @@
 //   PUSH            Step             -> empty      gradients
 //
 //   Step     = step_head table_head{tables} keys{tables} floats
-//   step_head = 48 bytes:
+//   step_head = 56 bytes:
 //     0 u64 job_epoch   8 u64 client   16 u64 sequence (PUSH: 1, 2, 3, ...; else 0)
 //    24 f64 learning_rate_scale (PUSH)  32 u32 mode (PULL)  36 u32 tables  40 u64 dense_floats
+//    48 u64 step (of a worker's training steps, from 1; 0: of none)
 //   table_head = 16 bytes: u32 table, u32 dim, u64 keys
 //   keys     = u64[table_head.keys]
 //   floats   = PULL: none; else f32[keys * dim] of each table, then f32[dense_floats]
@@ -65,7 +66,7 @@ inline constexpr std::size_t kHeaderBytes = 40;
 inline constexpr std::size_t kMaxMessageBytes = std::size_t{1} << 20;
 inline constexpr std::size_t kMaxPayloadBytes = kMaxMessageBytes - kHeaderBytes;
 inline constexpr std::size_t kMinPayloadBytes = std::size_t{64} << 10;
-inline constexpr std::size_t kStepHeadBytes = 48;
+inline constexpr std::size_t kStepHeadBytes = 56;
 inline constexpr std::size_t kTableHeadBytes = 16;
 // Dense tensors are cut into chunks of this many floats, the last one of a tensor shorter.
 inline constexpr std::uint64_t kDenseChunkFloats = 16384;
@@ -156,6 +157,7 @@ struct StepHead {
   double learning_rate_scale = 1;
   StepMode mode = StepMode::kTrain;
   std::uint64_t dense_floats = 0;
+  std::uint64_t step = 0;  // of the client's training steps, from 1: which pulls a push belongs to
   std::vector<TableHead> tables;
 
   std::uint64_t HeadBytes() const { return kStepHeadBytes + tables.size() * kTableHeadBytes; }

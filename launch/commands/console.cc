@@ -87,6 +87,8 @@ class Console : public JobObserver {
     if (requests.empty()) return;
     Line(StrCat("rows      ", RowsText(report)));
     Line(StrCat("requests  ", requests));
+    const std::string staleness = StalenessText(report);
+    if (!staleness.empty()) Line(StrCat("staleness ", staleness));
   }
 
  private:

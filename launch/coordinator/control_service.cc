@@ -44,6 +44,14 @@ class ControlService final : public proto::Control::Service {
                             proto::CompleteTaskReply*) override {
     return ToGrpc(core_->CompleteTask(*request));
   }
+  grpc::Status BeginStep(grpc::ServerContext*, const proto::BeginStepRequest* request,
+                         proto::BeginStepReply* reply) override {
+    return ToGrpc(core_->BeginStep(*request, reply));
+  }
+  grpc::Status EndStep(grpc::ServerContext*, const proto::EndStepRequest* request,
+                       proto::EndStepReply*) override {
+    return ToGrpc(core_->EndStep(*request));
+  }
   grpc::Status Heartbeat(grpc::ServerContext*, const proto::HeartbeatRequest* request,
                          proto::HeartbeatReply*) override {
     return ToGrpc(core_->Heartbeat(*request));

@@ -30,7 +30,10 @@
 
 namespace cairn::proto {
 class AcquireTaskRequest;
+class BeginStepReply;
+class BeginStepRequest;
 class CompleteTaskRequest;
+class EndStepRequest;
 class HeartbeatRequest;
 class JobConfig;
 class JobStatusReply;
@@ -168,6 +171,11 @@ class CoordinatorCore {
   // the worker's latest, or was given up as lost.
   virtual Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) = 0;
   virtual Status CompleteTask(const proto::CompleteTaskRequest& request) = 0;
+
+  // As worker::JobControl; BeginStep waits at most 10 s.
+  virtual Status BeginStep(const proto::BeginStepRequest& request,
+                           proto::BeginStepReply* reply) = 0;
+  virtual Status EndStep(const proto::EndStepRequest& request) = 0;
 
   // See proto/control.proto. A worker that is silent for options.lost_s is given up.
   virtual Status Heartbeat(const proto::HeartbeatRequest& request) = 0;

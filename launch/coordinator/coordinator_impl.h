@@ -18,6 +18,7 @@
 #include "launch/coordinator/run_folder.h"
 #include "launch/coordinator/score_book.h"
 #include "launch/coordinator/server_report.h"
+#include "launch/coordinator/step_clock.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"
 #include "proto/control.pb.h"
@@ -43,6 +44,8 @@ class CoordinatorImpl final : public CoordinatorCore {
                         proto::ReadVocabularyReply* reply) const override;
   Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) override;
   Status CompleteTask(const proto::CompleteTaskRequest& request) override;
+  Status BeginStep(const proto::BeginStepRequest& request, proto::BeginStepReply* reply) override;
+  Status EndStep(const proto::EndStepRequest& request) override;
   Status Heartbeat(const proto::HeartbeatRequest& request) override;
   void ReportFailure(std::string_view who, const Status& status) override;
   void RequestStop() override;
@@ -70,6 +73,7 @@ class CoordinatorImpl final : public CoordinatorCore {
     std::int64_t pid = 0;
     double last_call_s = 0;
     std::uint64_t rows = 0;
+    std::uint64_t steps = 0;    // of training that this incarnation has done
     std::uint32_t returns = 0;  // how often another process took over
     bool is_waiting = false;    // in AcquireTask now
     bool was_told_silent = false;
@@ -111,7 +115,7 @@ class CoordinatorImpl final : public CoordinatorCore {
   void Fail(std::string_view who, const Status& status) REQUIRES(mu_);
   void Changed() REQUIRES(mu_);
   // The leases of a worker that is no more; returns how many.
-  int HandBack(const Worker& worker) REQUIRES(mu_);
+  int HandBack(std::uint32_t index, const Worker& worker) REQUIRES(mu_);
   void WatchMembers() REQUIRES(mu_);
   void WatchWorker(std::uint32_t index, Worker& worker) REQUIRES(mu_);
   std::string MissingServers() const REQUIRES(mu_);
@@ -181,6 +185,7 @@ class CoordinatorImpl final : public CoordinatorCore {
   double told_waiting_at_s_ GUARDED_BY(mu_) = 0;
   proto::TrainState state_ GUARDED_BY(mu_);
   std::optional<Pass> pass_ GUARDED_BY(mu_);
+  StepClock clock_ GUARDED_BY(mu_);
   std::uint64_t next_task_id_ GUARDED_BY(mu_) = 1;
   std::map<int, std::uint64_t> rows_of_split_ GUARDED_BY(mu_);  // once evaluated
   std::optional<double> train_clock_start_s_ GUARDED_BY(mu_);

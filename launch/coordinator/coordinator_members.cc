@@ -130,7 +130,7 @@ Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std:
   if (worker.incarnation != 0 && !worker.has_left) {
     LOG(WARNING) << "worker " << request.worker() << " (process " << request.pid()
                  << ") takes over from process " << worker.pid;
-    HandBack(worker);
+    HandBack(request.worker(), worker);
   }
   const std::uint64_t rows = worker.rows;
   const std::uint32_t returns = worker.returns + (worker.incarnation != 0 ? 1 : 0);
@@ -148,7 +148,43 @@ Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std:
   return OkStatus();
 }
 
-int CoordinatorImpl::HandBack(const Worker& worker) {
+Status CoordinatorImpl::BeginStep(const proto::BeginStepRequest& request,
+                                  proto::BeginStepReply* reply) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckIncarnation(request.worker(), request.incarnation()));
+  const auto waits_for = [&]() REQUIRES(mu_) {
+    return clock_.WaitsFor(request.worker(), request.step(), request.staleness());
+  };
+  const auto is_current = [&]() REQUIRES(mu_) {
+    const Worker& worker = workers_.at(request.worker());
+    return worker.incarnation == request.incarnation() && !worker.is_lost;
+  };
+  changed_.WaitFor(mu_, std::chrono::milliseconds(std::min(request.wait_ms(), kLongestWaitMs)),
+                   [&]() REQUIRES(mu_) { return !failure_.ok() || !is_current() || !waits_for(); });
+  if (!failure_.ok()) return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
+  RETURN_IF_ERROR(CheckIncarnation(request.worker(), request.incarnation()));
+  reply->Clear();
+  const auto slowest = waits_for();
+  reply->set_may_begin(!slowest.has_value());
+  if (slowest.has_value()) {
+    reply->set_slowest_worker(slowest->worker);
+    reply->set_behind(slowest->behind);
+  }
+  return OkStatus();
+}
+
+Status CoordinatorImpl::EndStep(const proto::EndStepRequest& request) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckIncarnation(request.worker(), request.incarnation()));
+  Worker& worker = workers_.at(request.worker());
+  worker.steps = std::max(worker.steps, request.steps());
+  clock_.Done(request.worker(), worker.steps);
+  Changed();
+  return OkStatus();
+}
+
+int CoordinatorImpl::HandBack(std::uint32_t index, const Worker& worker) {
+  clock_.Leave(index);
   if (!pass_) return 0;
   const LeaseBook::Returned returned = pass_->book.GiveBack(worker.incarnation);
   if (pass_->kind == proto::Task::TRAIN_ROWS && returned.leases > 0) {
@@ -218,8 +254,9 @@ bool CoordinatorImpl::TryAssign(const proto::AcquireTaskRequest& request, proto:
   task->set_begin(lease->begin);
   task->set_end(lease->end);
   task->set_learning_rate_scale(state_.learning_rate_scale());
-  if (pass_->kind == proto::Task::TRAIN_ROWS && !train_clock_start_s_) {
-    train_clock_start_s_ = Now();
+  if (pass_->kind == proto::Task::TRAIN_ROWS) {
+    clock_.Enter(request.worker(), worker.steps);
+    if (!train_clock_start_s_) train_clock_start_s_ = Now();
   }
   if (request.call() != 0) worker.task_of_call[request.call()] = *task;
   return true;
@@ -273,7 +310,10 @@ Status CoordinatorImpl::CompleteTask(const proto::CompleteTaskRequest& request) 
   pass_->rows += request.rows();
   pass_->bad_rows += request.bad_rows();
   worker.rows += request.rows();
-  if (pass_->kind == proto::Task::TRAIN_ROWS) CountTrained(request);
+  if (pass_->kind == proto::Task::TRAIN_ROWS) {
+    CountTrained(request);
+    if (!pass_->book.Holds(worker.incarnation)) clock_.Leave(request.worker());
+  }
   const Status status = learned.ok() ? CheckBadRows() : learned;
   if (!status.ok()) Fail(StrCat("worker ", request.worker()), status);
   Changed();
@@ -335,7 +375,7 @@ void CoordinatorImpl::WatchWorker(std::uint32_t index, Worker& worker) {
   }
   if (options_.lost_s <= 0 || silent_s <= options_.lost_s) return;
   worker.is_lost = true;
-  const int leases = HandBack(worker);
+  const int leases = HandBack(index, worker);
   LOG(ERROR) << "worker " << index << " (process " << worker.pid << ") is given up after "
              << static_cast<int>(silent_s) << " s of silence; " << leases
              << " leases are handed out again";

@@ -97,6 +97,7 @@ void CoordinatorImpl::StartPass(proto::Task::Kind kind, proto::DataSplit split, 
   MutexLock lock(mu_);
   options.first_id = next_task_id_;
   pass_.emplace(kind, split, options);
+  clock_.Clear();
   // Leases of a pass that was given up are void.
   for (auto& [index, worker] : workers_) worker.task_of_call.clear();
   phase_ = is_training ? Phase::kTraining : Phase::kEvaluating;

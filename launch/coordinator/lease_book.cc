@@ -74,6 +74,11 @@ Status LeaseBook::LearnEnd(std::uint64_t window, std::uint64_t rows_found) {
   return OkStatus();
 }
 
+bool LeaseBook::Holds(std::uint64_t holder) const {
+  return std::ranges::any_of(held_,
+                             [holder](const auto& entry) { return entry.second.holder == holder; });
+}
+
 LeaseBook::Returned LeaseBook::GiveBack(std::uint64_t holder) {
   Returned all;
   for (auto it = held_.begin(); it != held_.end();) {

@@ -48,6 +48,8 @@ class LeaseBook {
   // The lease of this id, if `holder` has it.
   std::optional<Lease> Find(std::uint64_t id, std::uint64_t holder) const;
 
+  bool Holds(std::uint64_t holder) const;
+
   // Everything that `holder` has is to be handed out again.
   struct Returned {
     int leases = 0;

@@ -62,6 +62,12 @@ void AddServers(const proto::ServerRecord& servers, JsonLine& line) {
   line.Add("evicted_norm", servers.evicted_norm());
   if (servers.has_pull_p99_s()) line.AddNumber("pull_p99_s", servers.pull_p99_s());
   if (servers.has_push_p99_s()) line.AddNumber("push_p99_s", servers.push_p99_s());
+  if (servers.has_row_staleness_most()) {
+    line.Add("row_staleness_most", servers.row_staleness_most());
+  }
+  if (servers.has_dense_staleness_most()) {
+    line.Add("dense_staleness_most", servers.dense_staleness_most());
+  }
 }
 
 }  // namespace

@@ -84,6 +84,22 @@ void FindBusiestSlots(const std::vector<proto::PsStatsReply>& stats, ServerRepor
 
 std::string Percent(double share) { return StrCat(Fixed(100 * share, 1), " %"); }
 
+Status AddTo(const proto::Distribution& told, Distribution* sum) {
+  ASSIGN_OR_RETURN(const Distribution distribution, FromProto(told));
+  return sum->Merge(distribution);
+}
+
+// Pushes: the histogram holds one more.
+std::uint64_t Pushes(double held) {
+  return static_cast<std::uint64_t>(std::max(0.0, std::round(held) - 1));
+}
+
+std::string PushesText(const char* what, const Distribution& staleness) {
+  return StrCat(what, " p50 ", Pushes(staleness.Percentile(0.5)), ", p99 ",
+                Pushes(staleness.Percentile(0.99)), ", at most ", Pushes(staleness.largest),
+                " pushes behind");
+}
+
 std::string TimesText(const char* kind, const Distribution& times) {
   return StrCat(kind, " p50 ", HumanLatency(times.Percentile(0.5)), ", p99 ",
                 HumanLatency(times.Percentile(0.99)));
@@ -112,6 +128,8 @@ Result<ServerReport> AddUp(const std::vector<proto::PsStatsReply>& stats) {
     report.waits_for_room += server.waits_for_room();
     RETURN_IF_ERROR(AddTimes(server.pull_times(), &report.pull_s), "ps ", server.ps());
     RETURN_IF_ERROR(AddTimes(server.push_times(), &report.push_s), "ps ", server.ps());
+    RETURN_IF_ERROR(AddTo(server.row_staleness(), &report.row_staleness), "ps ", server.ps());
+    RETURN_IF_ERROR(AddTo(server.dense_staleness(), &report.dense_staleness), "ps ", server.ps());
   }
   FindBusiestServer(stats, &report);
   FindBusiestSlots(stats, &report);
@@ -160,6 +178,15 @@ std::string RequestsText(const ServerReport& report) {
   return text;
 }
 
+std::string StalenessText(const ServerReport& report) {
+  std::string text;
+  if (report.row_staleness.count() > 0) text = PushesText("rows", report.row_staleness);
+  if (report.dense_staleness.count() > 0) {
+    StrAppend(text, text.empty() ? "" : "; ", PushesText("dense", report.dense_staleness));
+  }
+  return text;
+}
+
 void ToProto(const ServerReport& report, proto::ServerRecord* record) {
   record->Clear();
   record->set_rows(report.rows);
@@ -170,6 +197,14 @@ void ToProto(const ServerReport& report, proto::ServerRecord* record) {
   record->set_evicted_norm(report.evicted_norm);
   if (report.pull_s.count() > 0) record->set_pull_p99_s(report.pull_s.Percentile(0.99));
   if (report.push_s.count() > 0) record->set_push_p99_s(report.push_s.Percentile(0.99));
+  if (report.row_staleness.count() > 0) {
+    record->set_row_staleness_p99(Pushes(report.row_staleness.Percentile(0.99)));
+    record->set_row_staleness_most(Pushes(report.row_staleness.largest));
+  }
+  if (report.dense_staleness.count() > 0) {
+    record->set_dense_staleness_p99(Pushes(report.dense_staleness.Percentile(0.99)));
+    record->set_dense_staleness_most(Pushes(report.dense_staleness.largest));
+  }
 }
 
 }  // namespace cairn::launch

@@ -50,6 +50,11 @@ struct ServerReport {
   Distribution pull_s;
   Distribution push_s;
 
+  // Pushes of others between a step's pull and its push, plus one; empty where there is no
+  // transport.
+  Distribution row_staleness;
+  Distribution dense_staleness;
+
   // Pulled and pushed rows of the busiest server, over their mean. Tables whose restore lies
   // further back on one server count there for longer.
   std::uint32_t busiest_ps = 0;
@@ -74,6 +79,8 @@ std::string RowsText(const ServerReport& report);
 // "pull p50 1.21 ms, p99 3.40 ms; push p50 2.10 ms, p99 9.90 ms; 3 waited for memory; ps 1 has 1.30
 // times the mean load"; empty when there was no request.
 std::string RequestsText(const ServerReport& report);
+// "rows p50 1, p99 3, at most 4 pushes behind; dense ..."; empty when nothing was pushed.
+std::string StalenessText(const ServerReport& report);
 
 void ToProto(const ServerReport& report, proto::ServerRecord* record);
 

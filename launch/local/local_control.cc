@@ -41,6 +41,12 @@ class LocalJobControl final : public worker::JobControl {
   Status CompleteTask(const proto::CompleteTaskRequest& request) override {
     return coordinator_->CompleteTask(request);
   }
+  Status BeginStep(const proto::BeginStepRequest& request, proto::BeginStepReply* reply) override {
+    return coordinator_->BeginStep(request, reply);
+  }
+  Status EndStep(const proto::EndStepRequest& request) override {
+    return coordinator_->EndStep(request);
+  }
 
  private:
   CoordinatorCore* const coordinator_;

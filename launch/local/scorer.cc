@@ -105,7 +105,8 @@ class ScorerImpl : public Scorer {
     counts->bad_rows += bad_rows;
     if (batch_.rows == 0) return OkStatus();
     RETURN_IF_ERROR(worker::PullStep(batch_, model_->TableDims(), dense_floats_,
-                                     worker::PullMode::kScore, client_.get(), &buffers_));
+                                     /*with_dense=*/true, worker::PullMode::kScore, /*step=*/0,
+                                     client_.get(), &buffers_));
     logits_.resize(batch_.rows);
     model_->Score(batch_, &buffers_, logits_);
     return sink(batch_, logits_);

@@ -136,6 +136,8 @@ std::string ServerLines(const std::vector<ServerStatus>& servers) {
   StrAppend(text, "rows        ", RowsText(*report), "\n");
   const std::string requests = RequestsText(*report);
   if (!requests.empty()) StrAppend(text, "requests    ", requests, "\n");
+  const std::string staleness = StalenessText(*report);
+  if (!staleness.empty()) StrAppend(text, "staleness   ", staleness, "\n");
   return text;
 }
 

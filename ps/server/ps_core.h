@@ -121,6 +121,9 @@ class PsCore {
   // complete), or state of another job or of another epoch; DataLoss for damage.
   virtual Status Recover(proto::RestoreReply* reply) = 0;
 
+  // Pushes applied since this object was made, replayed ones left out.
+  virtual std::uint64_t PushCount() const { return 0; }
+
   // Unavailable, with the reason, once it serves nothing until it is made anew and recovers.
   virtual Status Health() const { return OkStatus(); }
   virtual void Stats(proto::PsStatsReply* reply) const = 0;

@@ -77,6 +77,7 @@ class PsCoreImpl : public PsCore {
   Status Restore(const std::string& checkpoint, proto::RestoreReply* reply) override;
   Status Recover(proto::RestoreReply* reply) override;
   void SetJobEpoch(std::uint64_t job_epoch) override { job_epoch_ = job_epoch; }
+  std::uint64_t PushCount() const override { return pushes_.load(std::memory_order_relaxed); }
   Status Health() const override {
     MutexLock lock(broken_mu_);
     return broken_;

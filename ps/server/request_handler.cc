@@ -175,6 +175,8 @@ Result<RequestHandler::Buffer> RequestHandler::Pull(const Session& session,
     reads.push_back({table.table, view.TakeKeys(table), out});
     out += table.keys * table.dim;
   }
+  staleness_.Pulled(session.worker, session.client, head.step, !reads.empty(),
+                    !(*dense)->chunks.empty(), core->PushCount());
   RETURN_IF_ERROR(core->Pull(
       reads, head.mode == rpc::StepMode::kTrain ? AbsentRow::kInitialValue : AbsentRow::kZero));
   if ((*dense)->chunks.empty()) return reply;
@@ -204,8 +206,10 @@ Status RequestHandler::Push(const Session& session, const rpc::StepHead& head,
     const auto keys = view.TakeKeys(table);
     updates.push_back({table.table, keys, view.TakeRows(table)});
   }
-  return core->Push(updates, DenseUpdates(**dense, view.floats()), {head.client, head.sequence},
-                    head.learning_rate_scale);
+  RETURN_IF_ERROR(core->Push(updates, DenseUpdates(**dense, view.floats()),
+                             {head.client, head.sequence}, head.learning_rate_scale));
+  staleness_.Pushed(session.worker, session.client, head.step, core->PushCount());
+  return OkStatus();
 }
 
 Status RequestHandler::InitDense(const Session& session, const rpc::StepHead& head,
@@ -273,6 +277,8 @@ Status RequestHandler::Stats(proto::PsStatsReply* reply) {
   reply->set_refused(reply->refused() + refused_.load(std::memory_order_relaxed));
   ToProto(served_.pulls().Read(), reply->mutable_pull_times()->mutable_served());
   ToProto(served_.pushes().Read(), reply->mutable_push_times()->mutable_served());
+  ToProto(staleness_.rows().Read(), reply->mutable_row_staleness());
+  ToProto(staleness_.dense().Read(), reply->mutable_dense_staleness());
   return OkStatus();
 }
 

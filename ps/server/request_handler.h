@@ -107,6 +107,7 @@ class RequestHandler {
   EpochGate gate_;
   std::atomic<std::uint64_t> refused_{0};
   RequestTimes served_;
+  Staleness staleness_;
 
   Mutex mu_;
   PsCore* core_ GUARDED_BY(mu_) = nullptr;

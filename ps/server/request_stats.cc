@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "common/math/hash.h"
 #include "proto/ps_service.pb.h"
@@ -65,6 +66,38 @@ void SlotLoad::Tell(proto::SlotLoadStats* out) const {
     told->set_pulled_rows(load->pulled * kSampledOneIn);
     told->set_pushed_rows(load->pushed * kSampledOneIn);
   }
+}
+
+void Staleness::Pulled(std::uint32_t worker, std::uint64_t client, std::uint64_t step, bool rows,
+                       bool dense, std::uint64_t pushes) {
+  if (step == 0) return;
+  MutexLock lock(mu_);
+  Worker& of = workers_[worker];
+  if (of.client != client) of = {client, {}};
+  Mark& mark = of.marks[step % kSteps];
+  if (mark.step != step) mark = {step, {}, {}};
+  // A pull that is sent again has read what its first answer would have said, or something newer.
+  if (rows) mark.rows = pushes;
+  if (dense) mark.dense = pushes;
+}
+
+void Staleness::Pushed(std::uint32_t worker, std::uint64_t client, std::uint64_t step,
+                       std::uint64_t pushes) {
+  if (step == 0) return;
+  Mark mark;
+  {
+    MutexLock lock(mu_);
+    Worker& of = workers_[worker];
+    if (of.client != client || of.marks[step % kSteps].step != step) return;
+    mark = std::exchange(of.marks[step % kSteps], {});
+  }
+  const auto record = [pushes](std::optional<std::uint64_t> read, Histogram* histogram) {
+    if (read.has_value()) {
+      histogram->Record(static_cast<double>(std::max(pushes, *read + 1) - *read));
+    }
+  };
+  record(mark.rows, &rows_);
+  record(mark.dense, &dense_);
 }
 
 }  // namespace cairn::ps

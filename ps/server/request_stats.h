@@ -4,13 +4,17 @@
 // nothing; what is told is of some moment during the call.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "common/base/mutex.h"
 #include "common/metrics/metrics.h"
 #include "ps/table/key_groups.h"
 
@@ -71,6 +75,38 @@ class SlotLoad {
   const int slot_shift_;  // 2^slot_shift_ slots are one group
   std::vector<Group> groups_;
   std::atomic<std::uint64_t> requests_{0};
+};
+
+// How many pushes of others were applied between what a step read and its own push, plus one: a
+// histogram needs values above 0. Off by the pushes that are applied at the same time.
+class Staleness {
+ public:
+  // A client reads rows or dense values for one of its steps, when `pushes` were applied.
+  void Pulled(std::uint32_t worker, std::uint64_t client, std::uint64_t step, bool rows, bool dense,
+              std::uint64_t pushes) EXCLUDES(mu_);
+  // Its push is the latest of `pushes`.
+  void Pushed(std::uint32_t worker, std::uint64_t client, std::uint64_t step, std::uint64_t pushes)
+      EXCLUDES(mu_);
+
+  const Histogram& rows() const { return rows_; }
+  const Histogram& dense() const { return dense_; }
+
+ private:
+  static constexpr std::size_t kSteps = 64;  // that a worker has in hand, at most
+  static constexpr double kMost = 1 << 20;
+  struct Mark {
+    std::uint64_t step = 0;  // 0: none
+    std::optional<std::uint64_t> rows, dense;
+  };
+  struct Worker {
+    std::uint64_t client = 0;
+    std::array<Mark, kSteps> marks;
+  };
+
+  Mutex mu_;
+  std::map<std::uint32_t, Worker> workers_ GUARDED_BY(mu_);  // latest client of each
+  Histogram rows_{1, kMost};
+  Histogram dense_{1, kMost};
 };
 
 }  // namespace cairn::ps

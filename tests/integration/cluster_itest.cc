@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -252,6 +253,55 @@ TEST_F(ReturningTest, WorkersThatAreKilledAreReplaced) {
   }
   ExpectSound();
 }
+
+struct Drift {
+  const char* name;
+  std::vector<std::string> settings;
+  double rows, dense;  // most pushes that values may lack, with three workers
+};
+// Shows what it is called where a test is listed.
+void PrintTo(const Drift& drift, std::ostream* out) { *out << drift.name; }
+
+class DriftTest : public ReturningTest, public testing::WithParamInterface<Drift> {};
+
+// What servers measured, against what the mode promises, also when a worker dies on the way: M - 1
+// others may push 2 s + 1 times between a pull and its push, the worker itself s times.
+TEST_P(DriftTest, ValuesAreAsFreshAsPromised) {
+  place_.WriteJob({.epochs = 12, .checkpoint_every_steps = 250, .with_ledger = true});
+  std::vector<std::string> flags;
+  for (const std::string& setting : GetParam().settings) {
+    flags.push_back("--set");
+    flags.push_back(setting);
+  }
+  const auto cluster = place_.StartCluster(2, 3, flags);
+  ASSERT_TRUE(WaitForCheckpoint(*cluster)) << cluster->Err();
+  KillAndGoOn(*cluster, "worker", 1);
+  ASSERT_EQ(cluster->Wait(), 0) << cluster->Err();
+  const std::string metrics = place_.File("run/metrics.jsonl");
+  const auto most = [&](const std::string& key) {
+    double largest = -1;
+    for (auto at = metrics.find(key); at != std::string::npos; at = metrics.find(key, at + 1)) {
+      largest = std::max(largest, std::atof(metrics.c_str() + at + key.size()));
+    }
+    return largest;
+  };
+  const double rows = most("\"row_staleness_most\":"), dense = most("\"dense_staleness_most\":");
+  EXPECT_GE(rows, 0) << metrics;
+  EXPECT_LE(rows, GetParam().rows);
+  EXPECT_GE(dense, 0) << metrics;
+  EXPECT_LE(dense, GetParam().dense);
+  EXPECT_EQ(Summary("steps"), 200 * 12);
+}
+INSTANTIATE_TEST_SUITE_P(
+    All, DriftTest,
+    testing::Values(Drift{"Sync", {"sparse.consistency=SYNC", "dense.consistency=SYNC"}, 2, 2},
+                    Drift{"Bounded",
+                          {"sparse.consistency=SSP", "sparse.staleness=1", "dense.consistency=SSP",
+                           "dense.staleness=1", "train.prefetch_batches=3"},
+                          7,
+                          7},
+                    Drift{"Hybrid", {"dense.consistency=SYNC"}, 1e9, 2}),
+    [](const auto& drift) { return std::string(drift.param.name); });
 
 // Without a log a server has nothing to come back with; nor has the coordinator.
 class RollbackTest : public ReturningTest, public testing::WithParamInterface<const char*> {};

@@ -71,6 +71,15 @@ class Control final : public GrpcJobControl {
     return Call("task done", options_.call_ms, options_.try_ms, &proto::Control::Stub::CompleteTask,
                 request, &reply);
   }
+  Status BeginStep(const proto::BeginStepRequest& request, proto::BeginStepReply* reply) override {
+    return Call("step", options_.call_ms, options_.try_ms + request.wait_ms(),
+                &proto::Control::Stub::BeginStep, request, reply);
+  }
+  Status EndStep(const proto::EndStepRequest& request) override {
+    proto::EndStepReply reply;
+    return Call("step done", options_.call_ms, options_.try_ms, &proto::Control::Stub::EndStep,
+                request, &reply);
+  }
   void ReportFailure(const Status& failure) override {
     proto::ReportFailureRequest request;
     request.set_who(StrCat("worker ", options_.worker));

@@ -196,6 +196,7 @@ Status GrpcPsClient::Pull(const PullRequest& request) {
   for (std::uint32_t s = 0; s < servers(); ++s) {
     rpc::StepHead head = HeadFor(s, request.tables, *scratch, !request.dense.empty());
     if (head.tables.empty() && head.dense_floats == 0) continue;
+    head.step = request.step;
     head.mode = request.mode == PullMode::kTrain ? rpc::StepMode::kTrain : rpc::StepMode::kScore;
     scratch->heads[s] = rpc::EncodeStepHead(head);
     PsConnection::Request out{rpc::FrameKind::kPull, {scratch->heads[s]}, {}};
@@ -272,6 +273,7 @@ Status GrpcPsClient::Push(const PushRequest& request) {
       // Also with nothing for this server: tables with l2_rows: ALL step with every push.
       head.sequence = pushed_[s] + 1;
       head.learning_rate_scale = request.learning_rate_scale;
+      head.step = request.step;
       scratch->heads[s] = rpc::EncodeStepHead(head);
       calls[s] = connections_[s]->Start(
           {rpc::FrameKind::kPush, PushPieces(s, request, *scratch), BodySink()});

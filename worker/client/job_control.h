@@ -6,7 +6,10 @@
 
 namespace cairn::proto {
 class AcquireTaskRequest;
+class BeginStepReply;
+class BeginStepRequest;
 class CompleteTaskRequest;
+class EndStepRequest;
 class Task;
 }  // namespace cairn::proto
 
@@ -22,6 +25,11 @@ class JobControl {
   // Fills `task`; waits for at most request.wait_ms() and then gives WAIT. A worker may hold
   // several tasks.
   virtual Status AcquireTask(const proto::AcquireTaskRequest& request, proto::Task* task) = 0;
+
+  // See proto/control.proto: for jobs whose consistency is not ASYNC.
+  virtual Status BeginStep(const proto::BeginStepRequest& request,
+                           proto::BeginStepReply* reply) = 0;
+  virtual Status EndStep(const proto::EndStepRequest& request) = 0;
 
   // The task's pushes are acknowledged (or its scores are in the request).
   virtual Status CompleteTask(const proto::CompleteTaskRequest& request) = 0;

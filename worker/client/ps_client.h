@@ -58,12 +58,14 @@ struct PullRequest {
   PullMode mode = PullMode::kTrain;
   std::span<const TablePull> tables;
   std::span<float> dense;  // out: all dense parameters, or empty to leave them out
+  std::uint64_t step = 0;  // of this client's training steps, from 1; 0: of none
 };
 
 struct PushRequest {
   std::span<const TablePush> tables;
   std::span<const float> dense;    // gradients of all dense parameters, or empty
   double learning_rate_scale = 1;  // of the schedule, multiplies every optimizer's rate
+  std::uint64_t step = 0;          // as the pulls for it: tells how stale these were
 };
 
 // Thread-safety: Pull and Push may be called from different threads at once; pushes of one client

@@ -56,11 +56,15 @@ class ModelRunner {
 // of a graph. Densities that are not counted yet are taken as 0.
 Status CheckModel(const proto::JobConfig& job);
 
-// Pulls all rows of the batch and the dense parameters into the buffers.
+// Pulls all rows of the batch into the buffers, and the dense parameters if `with_dense`. `step` as
+// in PullRequest.
 Status PullStep(const Batch& batch, std::span<const std::uint32_t> table_dims,
-                std::uint64_t dense_floats, PullMode mode, PsClient* servers, StepBuffers* buffers);
+                std::uint64_t dense_floats, bool with_dense, PullMode mode, std::uint64_t step,
+                PsClient* servers, StepBuffers* buffers);
+// The dense parameters alone, behind PullStep.
+Status PullDense(PullMode mode, std::uint64_t step, PsClient* servers, StepBuffers* buffers);
 // Pushes the buffers' gradients.
-Status PushStep(const Batch& batch, double learning_rate_scale, PsClient* servers,
-                const StepBuffers& buffers);
+Status PushStep(const Batch& batch, double learning_rate_scale, std::uint64_t step,
+                PsClient* servers, const StepBuffers& buffers);
 
 }  // namespace cairn::worker

@@ -4,10 +4,13 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include <glog/logging.h>
 
 #include "common/base/bounded_queue.h"
 #include "common/base/mutex.h"
@@ -22,13 +25,16 @@ namespace cairn::worker {
 namespace {
 
 constexpr int kSplits = 3;
+constexpr std::uint64_t kNoBound = std::numeric_limits<std::uint64_t>::max();
+constexpr std::uint64_t kTellWaitMs = 10'000;
 
 // One batch on its way through the stages, and the place of its results.
 struct Step {
   proto::Task task;
   WindowInfo window;
-  std::uint64_t begin = 0;  // first row of the batch in the visiting order
-  bool last = false;        // of its task
+  std::uint64_t begin = 0;   // first row of the batch in the visiting order
+  bool last = false;         // of its task
+  std::uint64_t number = 0;  // of this worker's training steps, from 1; 0: of none
   std::uint64_t bad_rows = 0;
   Batch batch;
   StepBuffers buffers;
@@ -91,6 +97,10 @@ class WorkerImpl : public Worker {
         parsed_(2),
         pulled_(static_cast<std::size_t>(std::max(1, depth_))),
         computed_(1) {
+    row_bound_ = Bound(job.sparse().consistency(), job.sparse().staleness());
+    dense_bound_ = Bound(job.dense().consistency(), job.dense().staleness());
+    // Read together where the rows' bound is as strict.
+    dense_apart_ = dense_bound_ < row_bound_;
     for (const DenseTensor& tensor : model_->Layout()) dense_floats_ += tensor.Floats();
     for (int i = 0; i < depth_ + 4; ++i) free_.Push(std::make_unique<Step>());
   }
@@ -177,6 +187,7 @@ class WorkerImpl : public Worker {
         RETURN_IF_ERROR(data->ReadBatch(begin, batch_end, &s.batch, &s.bad_rows));
       begin = batch_end;
       s.last = begin >= end;
+      s.number = task.kind() == proto::Task::TRAIN_ROWS && s.batch.rows > 0 ? ++steps_read_ : 0;
       if (!parsed_.Push(std::move(*step))) return OkStatus();
     } while (begin < end);
     return OkStatus();
@@ -188,8 +199,60 @@ class WorkerImpl : public Worker {
     if (step->batch.rows == 0) return OkStatus();
     const PullMode mode =
         step->task.kind() == proto::Task::SCORE_ROWS ? PullMode::kScore : PullMode::kTrain;
-    return PullStep(step->batch, model_->TableDims(), dense_floats_, mode, servers_,
+    const bool is_training = step->number != 0;
+    if (is_training) RETURN_IF_ERROR(AwaitTurn(*step, row_bound_));
+    return PullStep(step->batch, model_->TableDims(), dense_floats_,
+                    /*with_dense=*/!is_training || !dense_apart_, mode, step->number, servers_,
                     &step->buffers);
+  }
+
+  // Dense parameters that may not be read as early as rows.
+  Status PullDenseOf(Step* step) {
+    if (step->number == 0 || !dense_apart_) return OkStatus();
+    RETURN_IF_ERROR(AwaitTurn(*step, dense_bound_));
+    return PullDense(PullMode::kTrain, step->number, servers_, &step->buffers);
+  }
+
+  // Until no worker is more than `bound` steps behind this one.
+  Status AwaitTurn(const Step& step, std::uint64_t bound) {
+    if (bound == kNoBound) return OkStatus();
+    proto::BeginStepRequest request;
+    request.set_worker(options_.worker);
+    request.set_incarnation(options_.incarnation);
+    request.set_step(step.number - 1);
+    request.set_staleness(bound);
+    for (std::uint64_t waited_ms = 0; !stopping_.load(); waited_ms += request.wait_ms()) {
+      proto::BeginStepReply reply;
+      RETURN_IF_ERROR(control_->BeginStep(request, &reply));
+      if (reply.may_begin()) return OkStatus();
+      if (waited_ms > 0 && waited_ms % kTellWaitMs == 0) {
+        LOG(WARNING) << "worker " << options_.worker << " waits since " << waited_ms / 1000
+                     << " s for worker " << reply.slowest_worker() << ", which is "
+                     << reply.behind() << " steps behind";
+      }
+    }
+    return absl::CancelledError("stopped");
+  }
+
+  Status TellDone(const Step& step) {
+    if (step.number == 0 || std::min(row_bound_, dense_bound_) == kNoBound) return OkStatus();
+    proto::EndStepRequest request;
+    request.set_worker(options_.worker);
+    request.set_incarnation(options_.incarnation);
+    request.set_steps(step.number);
+    return control_->EndStep(request);
+  }
+
+  static std::uint64_t Bound(proto::Consistency consistency, std::uint32_t staleness) {
+    switch (consistency) {
+      case proto::SYNC:
+        return 0;
+      case proto::SSP:
+        return staleness;
+      case proto::ASYNC:
+        break;
+    }
+    return kNoBound;
   }
 
   void PullLoop() {
@@ -207,6 +270,7 @@ class WorkerImpl : public Worker {
     while (std::optional<StepPtr> step = source.Pop()) {
       if (stopping_.load()) break;
       if (depth_ == 0 && !Check(Pull(step->get()))) break;
+      if (!Check(PullDenseOf(step->get()))) break;
       if (!Check(Compute(step->get()))) break;
       if (depth_ > 0) {
         if (!computed_.Push(std::move(*step))) break;
@@ -262,10 +326,11 @@ class WorkerImpl : public Worker {
   Status Finish(StepPtr step) {
     const bool score = step->task.kind() == proto::Task::SCORE_ROWS;
     if (step->push)
-      RETURN_IF_ERROR(
-          PushStep(step->batch, step->task.learning_rate_scale(), servers_, step->buffers),
-          "pushing the batch that starts at ", step->batch.origin.file, ":",
-          step->batch.origin.first_line);
+      RETURN_IF_ERROR(PushStep(step->batch, step->task.learning_rate_scale(), step->number,
+                               servers_, step->buffers),
+                      "pushing the batch that starts at ", step->batch.origin.file, ":",
+                      step->batch.origin.first_line);
+    RETURN_IF_ERROR(TellDone(*step));
     sums_.bad_rows += step->bad_rows;
     sums_.rows += step->batch.rows;
     if (step->batch.rows > 0 && score) AppendScores(*step);
@@ -318,6 +383,10 @@ class WorkerImpl : public Worker {
   const std::unique_ptr<ModelRunner> model_;
   const int depth_;
   std::uint64_t dense_floats_ = 0;
+  std::uint64_t row_bound_ = kNoBound;    // steps that this worker may be ahead of the slowest
+  std::uint64_t dense_bound_ = kNoBound;  // the same for dense parameters
+  bool dense_apart_ = false;
+  std::uint64_t steps_read_ = 0;                        // reader thread only
   std::array<std::unique_ptr<Dataset>, kSplits> data_;  // reader thread only
   TaskSums sums_;                                       // of the thread that finishes steps
 
