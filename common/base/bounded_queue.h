@@ -26,6 +26,14 @@ class BoundedQueue {
     return true;
   }
 
+  // Waits until there is room, and takes none: for the only producer, whose next Push then does not
+  // wait. False once the queue is closed.
+  bool WaitForRoom() EXCLUDES(mu_) {
+    MutexLock lock(mu_);
+    room_.Wait(mu_, [this] { return closed_ || items_.size() < capacity_; });
+    return !closed_;
+  }
+
   // Waits for an item. Empty once the queue is closed and drained.
   std::optional<T> Pop() EXCLUDES(mu_) {
     MutexLock lock(mu_);
@@ -33,7 +41,7 @@ class BoundedQueue {
     if (items_.empty()) return std::nullopt;
     std::optional<T> item(std::move(items_.front()));
     items_.pop_front();
-    room_.NotifyOne();
+    room_.NotifyAll();
     return item;
   }
 

@@ -256,8 +256,10 @@ class WorkerImpl : public Worker {
   }
 
   void PullLoop() {
-    while (std::optional<StepPtr> step = parsed_.Pop()) {
-      if (!Check(Pull(step->get()))) break;
+    // What is pulled early is stale when its turn comes: no step more than there is room for.
+    while (pulled_.WaitForRoom()) {
+      std::optional<StepPtr> step = parsed_.Pop();
+      if (!step.has_value() || !Check(Pull(step->get()))) break;
       if (!pulled_.Push(std::move(*step))) break;
     }
     pulled_.Close();

@@ -35,5 +35,20 @@ TEST(BoundedQueue, FullQueueHoldsTheProducerUntilThereIsRoom) {
   EXPECT_EQ(sum, 500500);
 }
 
+TEST(BoundedQueue, RoomIsWaitedForAndNotTaken) {
+  BoundedQueue<int> queue(1);
+  EXPECT_TRUE(queue.WaitForRoom());
+  EXPECT_TRUE(queue.WaitForRoom());
+  ASSERT_TRUE(queue.Push(1));
+  std::atomic<int> popped{0};
+  std::thread consumer([&] { popped = *queue.Pop(); });
+  EXPECT_TRUE(queue.WaitForRoom());
+  // The item may still be on its way to `popped`, but it has left the queue.
+  consumer.join();
+  EXPECT_EQ(popped, 1);
+  queue.Close();
+  EXPECT_FALSE(queue.WaitForRoom());
+}
+
 }  // namespace
 }  // namespace cairn
