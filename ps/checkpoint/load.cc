@@ -56,6 +56,9 @@ class Loader {
   Status LoadShard(const std::string& checkpoint, std::size_t index) {
     const proto::ShardEntry& shard = manifest_.shard(static_cast<int>(index));
     ASSIGN_OR_RETURN(const auto reader, ShardReader::Open(checkpoint, manifest_, index));
+    const Result<std::uint64_t> pushes = reader->PushCount();
+    if (!pushes.ok() && !absl::IsNotFound(pushes.status())) return pushes.status();
+    counts_.last_step = std::max(counts_.last_step, pushes.value_or(0));
     std::uint32_t first = shard.first_slot(), last = shard.last_slot();
     if (static_cast<int>(manifest_.slot_bits()) == slots_.bits) {
       first = std::max(first, slots_.first);

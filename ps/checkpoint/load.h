@@ -34,7 +34,9 @@ Result<LoadPlan> PlanLoad(const proto::CheckpointManifest& manifest,
 
 struct LoadCounts {
   std::uint64_t rows = 0;
-  std::uint64_t last_step = 0;  // largest of all rows and chunks
+  // Pushes that the servers had taken: the largest number that a row, a chunk or a server tells. Of
+  // the last pushes no key may be ours.
+  std::uint64_t last_step = 0;
 };
 
 // Loads the rows and chunks of our slots from the planned shards; tables go by name, those that the

@@ -128,6 +128,14 @@ class RocksShardReader : public ShardReader {
     return Annotate(status, folder_);
   }
 
+  Result<std::uint64_t> PushCount() const override {
+    std::string bytes;
+    RETURN_IF_ERROR(store_->Get(Family::kMeta, kServerStateKey, &bytes));
+    proto::ServerState state;
+    if (state.ParseFromString(bytes)) return state.step();
+    return absl::DataLossError(StrCat(folder_, ": the state of the server is damaged"));
+  }
+
   Result<std::uint64_t> CountRows(std::uint32_t table) const override {
     std::uint64_t rows = 0;
     RETURN_IF_ERROR(ForEachRow(table, [&rows](const RowView&) { return ++rows != 0; }));

@@ -24,6 +24,9 @@ class CheckpointManifest;
 
 namespace cairn::ps {
 
+// In the column family "default": a proto::ServerState.
+inline constexpr std::string_view kServerStateKey = "server";
+
 // One row; the spans live until the visitor returns.
 struct RowView {
   std::uint32_t slot = 0;
@@ -71,6 +74,9 @@ class ShardReader {
   // Visits all dense chunks by slot, tensor name and chunk number, until the visitor returns false.
   virtual Status ForEachDenseChunk(
       const std::function<bool(const DenseChunkView&)>& visit) const = 0;
+  // Pushes that the server had taken when it wrote this. NotFound in a checkpoint of a version that
+  // did not keep it.
+  virtual Result<std::uint64_t> PushCount() const = 0;
   // Rows of a table, counted by reading all of them.
   virtual Result<std::uint64_t> CountRows(std::uint32_t table) const = 0;
   // Reads every block and compares its checksum.

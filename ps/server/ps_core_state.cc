@@ -7,12 +7,12 @@
 #include "proto/ps_service.pb.h"
 #include "ps/checkpoint/flush.h"
 #include "ps/checkpoint/manifest.h"
+#include "ps/checkpoint/reader.h"
 #include "ps/server/ps_core_impl.h"
 
 namespace cairn::ps {
 namespace {
 
-constexpr std::string_view kStateKey = "server";
 constexpr std::uint64_t kMiB = 1u << 20;
 
 }  // namespace
@@ -243,7 +243,7 @@ Status PsCoreImpl::LoadDenseChunk(const StoreRecord& stored) {
 
 Status PsCoreImpl::ReadState(proto::ServerState* state) {
   std::string bytes;
-  RETURN_IF_ERROR(store_->Get(Family::kMeta, kStateKey, &bytes));
+  RETURN_IF_ERROR(store_->Get(Family::kMeta, kServerStateKey, &bytes));
   if (state->ParseFromString(bytes)) return OkStatus();
   return absl::DataLossError(StrCat("the state of the server in ", LiveFolder(), " is damaged"));
 }
@@ -281,13 +281,13 @@ Status PsCoreImpl::WriteState() {
   }
   const std::string bytes = state.SerializeAsString();
   std::string stored;  // a snapshot of what did not change brings no new file
-  const Status read = store_->Get(Family::kMeta, kStateKey, &stored);
+  const Status read = store_->Get(Family::kMeta, kServerStateKey, &stored);
   if (!read.ok() && read.code() != absl::StatusCode::kNotFound) return read;
   if (!read.ok() || stored != bytes) {
-    RETURN_IF_ERROR(
-        store_->PutSorted(Family::kMeta, 1, kStateKey.size() + bytes.size(), [&](std::size_t) {
-          return StoreRecord{kStateKey, bytes};
-        }));
+    RETURN_IF_ERROR(store_->PutSorted(Family::kMeta, 1, kServerStateKey.size() + bytes.size(),
+                                      [&](std::size_t) {
+                                        return StoreRecord{kServerStateKey, bytes};
+                                      }));
     RETURN_IF_ERROR(store_->Flush());
   }
   written_step_ = flushed_step_;

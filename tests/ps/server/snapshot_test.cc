@@ -73,6 +73,29 @@ TEST_F(SnapshotTest, TrainingGoesOnBitForBitAfterRestore) {
   }
 }
 
+// Also of servers that own no key of the last pushes.
+TEST_F(SnapshotTest, PushesAreNumberedOnFromTheCheckpointByAnyNumberOfServers) {
+  ShardCluster before(TwoTables(), 3, folder_, "before");
+  ASSERT_EQ(before.Restore(""), OkStatus());
+  ASSERT_EQ(before.Push(0, users_, Gradients(1, kRows * 8)), OkStatus());
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_EQ(before.Push(1, {items_[0]}, Gradients(2, 3)), OkStatus());
+  }
+  before.Checkpoint(folder_ / "five");
+  for (const std::uint32_t servers : {1u, 2u, 3u, 4u}) {
+    const std::string name = "after" + std::to_string(servers) + "-";
+    ShardCluster after(TwoTables(), servers, folder_, name);
+    ASSERT_EQ(after.Restore(folder_ / "five"), OkStatus());
+    ASSERT_EQ(after.Push(0, users_, Gradients(3, kRows * 8)), OkStatus());
+    after.Checkpoint(folder_ / (name + "six"));
+    std::set<std::uint64_t> steps;
+    for (const auto& [key, row] : ReadTable(folder_ / (name + "six"), 0)) {
+      steps.insert(row.metadata.last_step);
+    }
+    EXPECT_EQ(steps, std::set<std::uint64_t>{6}) << servers << " servers";
+  }
+}
+
 TEST_F(SnapshotTest, ASnapshotHoldsThePushesBeforeItAndNotThoseAfter) {
   ShardCluster cluster(TwoTables(), 1, folder_, "ps");
   ASSERT_EQ(cluster.Restore(""), OkStatus());
