@@ -9,6 +9,7 @@ set(GFLAGS_USE_TARGET_NAMESPACE ON)  # RocksDB's config asks for it; the name mu
 find_package(gflags CONFIG REQUIRED)
 find_package(glog CONFIG REQUIRED)
 find_package(ZLIB REQUIRED)
+find_package(OpenSSL REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 find_package(GTest CONFIG REQUIRED)

@@ -29,7 +29,8 @@ constexpr Usage kUsage = {
         "  cairn inspect runs/dlf_synth summary\n"
         "  cairn inspect runs/dlf_synth rows --table=C1 --value=68fd1e64 --full\n"
         "  cairn inspect runs/dlf_synth rows --table=C1 --limit=0 --format=csv > C1.csv\n"
-        "  cairn inspect runs/dlf_synth verify\n",
+        "  cairn inspect runs/dlf_synth verify\n"
+        "  cairn inspect runs/dlf_synth digest\n",
     .summary =
         "CHECKPOINT is a run directory, its \"checkpoints\" folder or one checkpoint. It is only "
         "read.\n"
@@ -37,8 +38,10 @@ constexpr Usage kUsage = {
         "tables:  each table with its rows per shard.\n"
         "rows:    rows of a table: key, slot, server, updates, pushes, last step, norm, values.\n"
         "verify:  seals, sizes and checksums of all files, blocks of the databases, all rows;\n"
-        "         of all checkpoints of a run directory. Exits with 3 and names what is damaged.\n",
-    .arguments = "CHECKPOINT summary|tables|rows|verify",
+        "         of all checkpoints of a run directory. Exits with 3 and names what is damaged.\n"
+        "digest:  SHA-256 of everything trained, of the whole and of each part: equal where two\n"
+        "         checkpoints are, whatever number of servers wrote them.\n",
+    .arguments = "CHECKPOINT summary|tables|rows|verify|digest",
     .flags = kFlags,
 };
 
@@ -76,6 +79,7 @@ Status Inspect(const std::string& path, std::string_view verb, Output& out) {
   if (verb == "summary") return InspectSummary(path, format, out, std::cerr);
   if (verb == "tables") return InspectTables(path, format, out, std::cerr);
   if (verb == "rows") return InspectRows(path, rows, format, out, std::cerr, shards);
+  if (verb == "digest") return InspectDigest(path, format, out, std::cerr, shards);
   return InspectVerify(path, format, out, std::cerr, shards);
 }
 
@@ -83,10 +87,11 @@ Status Inspect(const std::string& path, std::string_view verb, Output& out) {
 
 int RunInspect(int argc, char** argv) {
   if (const std::optional<int> code = ParseFlags(kUsage, &argc, &argv)) return *code;
-  constexpr std::string_view kVerbs[] = {"summary", "tables", "rows", "verify"};
+  constexpr std::string_view kVerbs[] = {"summary", "tables", "rows", "verify", "digest"};
   const std::string_view verb = argc == 3 ? argv[2] : "";
   if (std::find(std::begin(kVerbs), std::end(kVerbs), verb) == std::end(kVerbs)) {
-    return UsageError(kUsage, "name a checkpoint and what to do: summary, tables, rows or verify");
+    return UsageError(kUsage,
+                      "name a checkpoint and what to do: summary, tables, rows, verify or digest");
   }
   Output out(STDOUT_FILENO);
   const Status status = Inspect(argv[1], verb, out);

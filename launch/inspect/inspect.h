@@ -46,4 +46,9 @@ Status InspectRows(const std::string& path, const RowsRequest& request, Format f
 Status InspectVerify(const std::string& path, Format format, Output& out, std::ostream& messages,
                      const ShardOpener& open_shard);
 
+// SHA-256 of everything that was trained, of all of it and of each part
+// (launch/inspect/checkpoint_digest.h). Nothing is written of a damaged checkpoint.
+Status InspectDigest(const std::string& path, Format format, Output& out, std::ostream& messages,
+                     const ShardOpener& open_shard);
+
 }  // namespace cairn::launch

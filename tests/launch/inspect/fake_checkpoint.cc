@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
+#include <span>
+#include <tuple>
 
 #include "common/io/checksum.h"
 #include "common/io/file.h"
@@ -54,24 +57,40 @@ class FakeReader final : public ps::ShardReader {
       view.tensor = chunk.tensor;
       view.chunk = chunk.chunk;
       view.value = chunk.value;
+      view.state = chunk.state;
+      view.metadata = chunk.metadata;
+      view.record = Record(chunk);
       if (!visit(view)) break;
     }
     return OkStatus();
   }
+  Result<std::uint64_t> PushCount() const override { return absl::NotFoundError("not kept"); }
   Result<std::uint64_t> CountRows(std::uint32_t) const override { return shard_.rows.size(); }
   Status VerifyBlocks() const override { return shard_.blocks; }
 
  private:
-  static ps::RowView View(const FakeRow& row) {
+  // As it would be stored; until the next call.
+  template <typename Fake>
+  std::span<const std::byte> Record(const Fake& fake) const {
+    const ps::RowLayout layout(fake.value.size(), fake.state.size());
+    record_.resize(layout.RecordBytes());
+    const auto state = std::ranges::copy(std::as_bytes(std::span(fake.value)), record_.begin()).out;
+    std::ranges::copy(std::as_bytes(std::span(fake.state)), state);
+    layout.SetMetadata(record_.data(), fake.metadata);
+    return record_;
+  }
+  ps::RowView View(const FakeRow& row) const {
     ps::RowView view;
     view.slot = row.slot;
     view.key = row.key;
     view.value = row.value;
     view.state = row.state;
     view.metadata = row.metadata;
+    view.record = Record(row);
     return view;
   }
   const FakeShard& shard_;
+  mutable std::vector<std::byte> record_;
 };
 
 void AddTable(proto::CheckpointManifest& manifest, const std::string& name, std::uint32_t dim,
@@ -166,7 +185,18 @@ void FakeCheckpoint::AddRow(const FakeRow& row) {
   shards[static_cast<std::size_t>(shard)].rows.push_back(placed);
 }
 
+void FakeCheckpoint::Sort() {
+  for (FakeShard& shard : shards) {
+    std::ranges::sort(shard.rows, {},
+                      [](const FakeRow& row) { return std::tuple(row.slot, row.table, row.key); });
+    std::ranges::sort(shard.chunks, {}, [](const FakeChunk& chunk) {
+      return std::tuple(chunk.slot, chunk.tensor, chunk.chunk);
+    });
+  }
+}
+
 void FakeCheckpoint::Write(const std::string& name) {
+  Sort();
   name_ = name;
   proto::CheckpointManifest written = manifest;
   proto::JobConfig job;

@@ -25,6 +25,8 @@ struct FakeChunk {
   std::uint32_t chunk = 0;
   std::vector<float> value;
   std::uint32_t slot = 0;
+  std::vector<float> state = {};
+  ps::RowMetadata metadata = {};
 };
 struct FakeShard {
   std::vector<FakeRow> rows;
@@ -42,6 +44,7 @@ class FakeCheckpoint {
   ~FakeCheckpoint();  // removes it
 
   void AddRow(const FakeRow& row);  // to the shard of its slot, counted in the manifest
+  void Sort();                      // rows and chunks into the order of a database
   void Write(const std::string& name = "step-000000000300");
 
   std::string run_dir() const { return run_dir_; }

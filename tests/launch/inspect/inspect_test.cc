@@ -76,6 +76,11 @@ class InspectTest : public testing::Test {
       return InspectVerify(path, format, out, messages_, checkpoint_.Opener());
     });
   }
+  Status Digest(const std::string& path, Format format = Format::kTable) {
+    return Run([&](Output& out) {
+      return InspectDigest(path, format, out, messages_, checkpoint_.Opener());
+    });
+  }
   Value Json() const {
     Value value;
     EXPECT_TRUE(google::protobuf::util::JsonStringToMessage(result_, &value).ok()) << result_;
@@ -393,6 +398,41 @@ TEST_F(InspectTest, ShardWithDamagedFilesIsNotOpened) {
   EXPECT_EQ(Verify(checkpoint_.Folder()).code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(result_, Not(HasSubstr("opened a damaged database")));
   EXPECT_THAT(result_, HasSubstr("not scanned: rows of 1 server,"));
+}
+
+TEST_F(InspectTest, DigestIsOfAllAndOfEachPart) {
+  checkpoint_.Write("step-000000000300");
+  ASSERT_TRUE(Digest(checkpoint_.run_dir(), Format::kJson).ok()) << messages_.str();
+  const auto json = Json().struct_value().fields();
+  const std::string all = json.at("sha256").string_value();
+  EXPECT_EQ(all.size(), 64u);
+  const auto user = json.at("table").list_value().values(1).struct_value().fields();
+  EXPECT_EQ(user.at("name").string_value(), "user");
+  EXPECT_EQ(user.at("rows").number_value(), 2);
+  EXPECT_EQ(json.at("dense").list_value().values_size(), 2);
+  ASSERT_TRUE(Digest(checkpoint_.run_dir(), Format::kCsv).ok());
+  EXPECT_THAT(result_, StartsWith("part,name,holds,sha256\nall,,3," + all + "\ntable,item,1,"));
+  EXPECT_THAT(result_, HasSubstr("\ntable,user,2," + user.at("sha256").string_value() + "\n"));
+  EXPECT_THAT(result_, HasSubstr("\ndense,,6," + json.at("dense_sha256").string_value() + "\n"));
+  ASSERT_TRUE(Digest(checkpoint_.run_dir()).ok());
+  EXPECT_THAT(result_, HasSubstr("3 rows        " + all + "\n"));
+  const std::string before = result_;
+  checkpoint_.Write("step-000000000301");  // another name, the same contents
+  ASSERT_TRUE(Digest(checkpoint_.run_dir()).ok());
+  EXPECT_EQ(result_, before);
+}
+
+TEST_F(InspectTest, DamageHasNoDigest) {
+  checkpoint_.Write();
+  for (const std::string& file : {std::string("/MANIFEST.textproto"), std::string("/../LATEST")}) {
+    checkpoint_.FlipByte(checkpoint_.Folder() + file, 30);
+    EXPECT_EQ(Digest(checkpoint_.run_dir()).code(), absl::StatusCode::kDataLoss) << file;
+    EXPECT_EQ(result_, "");
+    checkpoint_.FlipByte(checkpoint_.Folder() + file, 30);
+  }
+  checkpoint_.shards[1].after_rows = absl::DataLossError("bad block in 000013.sst");
+  EXPECT_EQ(Digest(checkpoint_.run_dir()).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(result_, "");
 }
 
 TEST_F(InspectTest, ReaderThatLeavesIsNoError) {
