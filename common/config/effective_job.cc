@@ -75,22 +75,23 @@ void CheckWidths(const OriginTree& origins, const JobConfig& written, const JobC
   }
 }
 
-// Where l2_rows of a table was said: its own entry, or the defaults that it takes.
-Origin OriginOfL2Rows(const OriginTree& origins, const JobConfig& written, const JobConfig& job,
-                      const std::string& table) {
-  const int field = TableConfig::kL2RowsFieldNumber;
+// Where a setting of a table was said, one that `has` finds in a table's message: in its own entry,
+// or in the defaults that it takes.
+template <typename Has>
+const OriginTree& NodeOfTable(const OriginTree& origins, const JobConfig& written,
+                              const JobConfig& job, const std::string& table, Has has) {
   for (int i = 0; i < written.table_size(); ++i) {
-    if (written.table(i).name() == table && written.table(i).has_l2_rows()) {
-      return origins.At(JobConfig::kTableFieldNumber, i).At(field).origin;
+    if (written.table(i).name() == table && has(written.table(i))) {
+      return origins.At(JobConfig::kTableFieldNumber, i);
     }
   }
   for (const proto::FeatureConfig& feature : job.feature()) {
     const bool is_linear = feature.role() == proto::FeatureConfig::LINEAR;
-    if (is_linear && feature.table() == table && written.linear_defaults().has_l2_rows()) {
-      return origins.At(JobConfig::kLinearDefaultsFieldNumber).At(field).origin;
+    if (is_linear && feature.table() == table && has(written.linear_defaults())) {
+      return origins.At(JobConfig::kLinearDefaultsFieldNumber);
     }
   }
-  return origins.At(JobConfig::kTableDefaultsFieldNumber).At(field).origin;
+  return origins.At(JobConfig::kTableDefaultsFieldNumber);
 }
 
 // Rows of a table that steps as a whole cannot leave memory.
@@ -99,11 +100,59 @@ void CheckMemory(const OriginTree& origins, const JobConfig& written, const JobC
   if (job.server().memory_mib() == 0) return;
   for (const TableConfig& table : job.table()) {
     if (table.l2_rows() != TableConfig::ALL) continue;
-    problems->Add(OriginOfL2Rows(origins, written, job, table.name()),
+    const OriginTree& node =
+        NodeOfTable(origins, written, job, table.name(),
+                    [](const TableConfig& said) { return said.has_l2_rows(); });
+    problems->Add(node.At(TableConfig::kL2RowsFieldNumber).origin,
                   StrCat("table \"", table.name(), "\" has l2_rows ALL, which changes every row ",
                          "with every push, and server.memory_mib ", job.server().memory_mib(),
                          ", which sends rows to the database: take one of them back"));
     return;  // table_defaults would say it for each table
+  }
+}
+
+bool Evicts(const proto::EvictionConfig& eviction) {
+  return eviction.max_age_pushes() > 0 || eviction.min_count() > 0 || eviction.min_norm() > 0;
+}
+
+// What a deterministic job must not have, and the one value of prefetch_batches that it takes.
+void CompleteDeterministic(const OriginTree& origins, const JobConfig& written, JobConfig* job,
+                           ProblemList* problems) {
+  if (!job->train().deterministic()) return;
+  const OriginTree& train = origins.At(JobConfig::kTrainFieldNumber);
+  if (job->train().prefetch_batches() > 0) {
+    problems->Add(train.At(proto::TrainConfig::kPrefetchBatchesFieldNumber).origin,
+                  StrCat("train.prefetch_batches must be 0 with train.deterministic, got ",
+                         job->train().prefetch_batches()));
+  }
+  job->mutable_train()->set_prefetch_batches(0);
+  if (job->train().threads() == 0) {
+    problems->Add(train.At(proto::TrainConfig::kThreadsFieldNumber).origin,
+                  "train.threads must be said with train.deterministic, such as 1: the order of "
+                  "additions depends on it");
+  }
+  for (const TableConfig& table : job->table()) {
+    if (Evicts(table.eviction())) {
+      const OriginTree& node =
+          NodeOfTable(origins, written, *job, table.name(),
+                      [](const TableConfig& said) { return Evicts(said.eviction()); });
+      problems->Add(node.At(TableConfig::kEvictionFieldNumber).origin,
+                    StrCat("table \"", table.name(), "\" has eviction, which removes rows at ",
+                           "times that differ from run to run, and train.deterministic is set"));
+      return;  // table_defaults would say it for each table
+    }
+    if (table.admission().min_pushes() > 1) {
+      const OriginTree& node =
+          NodeOfTable(origins, written, *job, table.name(),
+                      [](const TableConfig& said) { return said.admission().min_pushes() > 1; });
+      problems->Add(node.At(TableConfig::kAdmissionFieldNumber)
+                        .At(proto::AdmissionConfig::kMinPushesFieldNumber)
+                        .origin,
+                    StrCat("table \"", table.name(), "\" has admission.min_pushes ",
+                           table.admission().min_pushes(), ", counted by each server anew when it ",
+                           "recovers, and train.deterministic is set"));
+      return;
+    }
   }
 }
 
@@ -137,6 +186,7 @@ void MakeEffective(const OriginTree& origins, JobConfig* job, ProblemList* probl
   CheckWidths(origins, written, *job, problems);
   CheckMemory(origins, written, *job, problems);
   CheckMonitor(origins, *job, problems);
+  CompleteDeterministic(origins, written, job, problems);
   job->mutable_train();
   job->mutable_checkpoint();
   proto::OptimizerConfig* dense = job->mutable_dense()->mutable_optimizer();

@@ -159,7 +159,9 @@ class CoordinatorCore {
   // state, which fails the job.
   virtual Status JoinPs(const proto::JoinPsRequest& request, proto::JoinPsReply* reply) = 0;
   // Waits at most wait_ms for the servers to be there and restored, then Unavailable names what is
-  // missing. A worker number that joins again takes over from its earlier incarnation.
+  // missing. A worker number that joins again takes over from its earlier incarnation. With
+  // train.deterministic a second number is InvalidArgument, and the job fails with Unavailable when
+  // a worker that goes away had rows to train in hand.
   virtual Status JoinWorker(const proto::JoinWorkerRequest& request, std::uint32_t wait_ms,
                             proto::JoinWorkerReply* reply) = 0;
 

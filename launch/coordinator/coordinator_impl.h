@@ -114,7 +114,8 @@ class CoordinatorImpl final : public CoordinatorCore {
   Status CheckBadRows() REQUIRES(mu_);
   void Fail(std::string_view who, const Status& status) REQUIRES(mu_);
   void Changed() REQUIRES(mu_);
-  // The leases of a worker that is no more; returns how many.
+  // The leases of a worker that is no more; returns how many. Ends a deterministic job if rows
+  // would be trained twice.
   int HandBack(std::uint32_t index, const Worker& worker) REQUIRES(mu_);
   void WatchMembers() REQUIRES(mu_);
   void WatchWorker(std::uint32_t index, Worker& worker) REQUIRES(mu_);

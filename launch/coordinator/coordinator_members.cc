@@ -126,11 +126,17 @@ Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std:
                                       ? std::string("the parameter servers are loading their state")
                                       : StrCat("waiting for ", missing, " to join"));
   }
+  if (job_.train().deterministic() && !workers_.empty() && workers_.count(request.worker()) == 0) {
+    return absl::InvalidArgumentError(StrCat("worker ", request.worker(), " cannot join worker ",
+                                             workers_.begin()->first, ": a job with ",
+                                             "train.deterministic has one worker"));
+  }
   Worker& worker = workers_[request.worker()];
   if (worker.incarnation != 0 && !worker.has_left) {
     LOG(WARNING) << "worker " << request.worker() << " (process " << request.pid()
                  << ") takes over from process " << worker.pid;
     HandBack(request.worker(), worker);
+    if (!failure_.ok()) return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
   }
   const std::uint64_t rows = worker.rows;
   const std::uint32_t returns = worker.returns + (worker.incarnation != 0 ? 1 : 0);
@@ -189,7 +195,14 @@ int CoordinatorImpl::HandBack(std::uint32_t index, const Worker& worker) {
   const LeaseBook::Returned returned = pass_->book.GiveBack(worker.incarnation);
   if (pass_->kind == proto::Task::TRAIN_ROWS && returned.leases > 0) {
     state_.set_reissued_rows(state_.reissued_rows() + returned.rows);
-    LOG(WARNING) << "at most " << returned.rows << " rows are trained again";
+    if (job_.train().deterministic()) {
+      Fail(StrCat("worker ", index),
+           absl::UnavailableError("went away with rows in hand, which train.deterministic does not "
+                                  "train twice; the same command goes on from the latest "
+                                  "checkpoint"));
+    } else {
+      LOG(WARNING) << "at most " << returned.rows << " rows are trained again";
+    }
   }
   return returned.leases;
 }

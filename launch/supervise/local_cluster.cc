@@ -189,6 +189,10 @@ int Detach(ClusterLock& lock, SupervisorOptions plan, const std::string& sockets
 
 Result<int> UpLocalCluster(const LocalClusterOptions& options) {
   ASSIGN_OR_RETURN(const proto::JobConfig job, LoadJob(options.config, options.overrides));
+  if (job.train().deterministic() && options.workers > 1) {
+    return absl::InvalidArgumentError(StrCat("--workers=", options.workers, ": a job with ",
+                                             "train.deterministic has one worker"));
+  }
   const std::string run_dir =
       options.run_dir.empty() ? JoinPath("runs", job.name()) : options.run_dir;
   const std::string size =

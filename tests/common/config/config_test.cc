@@ -461,6 +461,37 @@ server { memory_mib: 64 })"),
   MustLoad(With("server { memory_mib: 64 }"));
 }
 
+TEST(EffectiveJob, ADeterministicJobPullsNothingAhead) {
+  EXPECT_EQ(MustLoad(With("train { threads: 1 deterministic: true }")).train().prefetch_batches(),
+            0u);
+  EXPECT_TRUE(
+      MustLoad(With("train { threads: 1 deterministic: true }")).train().has_prefetch_batches());
+  EXPECT_FALSE(MustLoad(kJob).train().has_prefetch_batches());
+  EXPECT_EQ(ProblemsOf(With("train { threads: 1 deterministic: true prefetch_batches: 0 }")), "");
+}
+
+TEST(JobProblems, ADeterministicJobDependsOnNoTime) {
+  const std::string deterministic = "train { threads: 1 deterministic: true }\n";
+  EXPECT_EQ(ProblemsOf(With("train { threads: 1 deterministic: true prefetch_batches: 2 }")),
+            "job:5:58: train.prefetch_batches must be 0 with train.deterministic, got 2");
+  EXPECT_EQ(
+      ProblemsOf(With("train { threads: 1 prefetch_batches: 2 }"), {"train.deterministic=true"}),
+      "job:5:38: train.prefetch_batches must be 0 with train.deterministic, got 2");
+  EXPECT_EQ(
+      ProblemsOf(With(deterministic + "table { name: 'C2' eviction { min_norm: 0.1 } }")),
+      "job:6:20: table \"C2\" has eviction, which removes rows at times that differ from run to "
+      "run, and train.deterministic is set");
+  EXPECT_EQ(
+      ProblemsOf(With(deterministic + "table_defaults { admission { min_pushes: 2 } }")),
+      "job:6:42: table \"C1\" has admission.min_pushes 2, counted by each server anew when it "
+      "recovers, and train.deterministic is set");
+  EXPECT_EQ(ProblemsOf(With("train { deterministic: true }")),
+            "job:5:1: train.threads must be said with train.deterministic, such as 1: the order of "
+            "additions depends on it");
+  MustLoad(With(deterministic + "table_defaults { admission { probability: 0.5 } eviction {} }"));
+  MustLoad(With("table_defaults { admission { min_pushes: 2 } eviction { min_norm: 1 } }"));
+}
+
 TEST(JobProblems, Models) {
   EXPECT_EQ(ProblemsOf(With("model { lr {} }")),
             "job:5:1: \"model\" is set twice, first in line 4");

@@ -310,6 +310,53 @@ TEST(Coordinator, AWorkerThatJoinsAgainTakesOver) {
   EXPECT_EQ(cluster.applied(), EachOnce(3, 100));
 }
 
+TEST(DeterministicJob, HasOneWorker) {
+  FakeCluster cluster(FakeData(), 1);
+  ScratchFolder folder;
+  proto::JobConfig config = FakeJob();
+  config.mutable_train()->set_deterministic(true);
+  RunningJob job(&cluster, config, cluster.Options(folder.path()));
+  FakeWorker only(&cluster, &job.core(), 3);
+  proto::JoinWorkerRequest request;
+  request.set_worker(0);
+  proto::JoinWorkerReply reply;
+  const Status refused = job->JoinWorker(request, 0, &reply);
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("worker 0 cannot join worker 3"));
+  // Without rows in hand it may be started again.
+  FakeWorker again(&cluster, &job.core(), 3);
+  again.RunToEnd();
+  ASSERT_TRUE(job.Wait().ok()) << job.Wait();
+  EXPECT_EQ(cluster.applied(), EachOnce(3, 100));
+}
+
+TEST(DeterministicJob, EndsRatherThanTrainRowsTwice) {
+  FakeCluster cluster(FakeData(), 1);
+  proto::JobConfig config = FakeJob();
+  config.mutable_train()->set_deterministic(true);
+  const auto expect_failed = [](RunningJob& job) {
+    EXPECT_TRUE(absl::IsUnavailable(job.Wait())) << job.Wait();
+    EXPECT_THAT(std::string(job.Wait().message()),
+                HasSubstr("worker 0: went away with rows in hand"));
+  };
+  for (const bool returns : {true, false}) {
+    ScratchFolder folder;
+    CoordinatorOptions options = cluster.Options(folder.path());
+    options.lost_s = 120;
+    RunningJob job(&cluster, config, options);
+    FakeWorker doomed(&cluster, &job.core(), 0);
+    proto::Task task;
+    ASSERT_TRUE(doomed.Take(&task));
+    if (returns) {
+      proto::JoinWorkerReply reply;
+      EXPECT_TRUE(absl::IsAborted(job->JoinWorker({}, 0, &reply)));
+    } else {
+      cluster.clock() = cluster.clock() + 121;
+    }
+    expect_failed(job);
+  }
+}
+
 TEST(Coordinator, AWorkerMayHoldSeveralLeasesAndEndThemInAnyOrder) {
   FakeCluster cluster(FakeData(), 1);
   ScratchFolder folder;
