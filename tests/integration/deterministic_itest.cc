@@ -141,8 +141,9 @@ INSTANTIATE_TEST_SUITE_P(
         Model{"dlf_adagrad",
               {"model={dlf{layers: 2 hidden: 32 head_hidden: 32 implicit_tokens: 4 block_tokens: 4 "
                "rank: 4 dropout: 0.1}}",
-               "table_defaults={dim: 8 optimizer{adagrad{}}}", "dense={optimizer{momentum{}}}",
-               "train.threads=2", "data.holdout=0.1"}},
+               "table_defaults={dim: 8 optimizer{adagrad{}}}",
+               "dense={optimizer{momentum{}} consistency: SYNC}", "train.threads=2",
+               "data.holdout=0.1"}},
         Model{"fm_ftrl_by_lot",
               {"model={fm{}}",
                "table_defaults={dim: 4 storage: FLOAT16 optimizer{ftrl{}} "
