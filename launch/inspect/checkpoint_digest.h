@@ -14,8 +14,8 @@
 //
 // Records are those of docs/checkpoint_format.md, as they are stored. Tables and tensors go by
 // name, rows by slot, and by key in a slot, chunks by number. That is how a database keeps rows, so
-// that a table of any size is read once, in its order; of dense chunks 36 bytes are kept for each
-// 64 KiB, to be put in order at the end.
+// that a table of any size is read once, in its order; of dense chunks a digest is kept for
+// each 64 KiB, to be put in order at the end.
 #pragma once
 
 #include <cstdint>
