@@ -150,6 +150,7 @@ StepHead Step() {
   head.sequence = 3;
   head.learning_rate_scale = 0.25;
   head.dense_floats = 100;
+  head.step = 9;
   head.tables = {{2, 3, 10}, {0, 16, 7}};
   return head;
 }
@@ -160,14 +161,15 @@ Result<StepHead> Decode(FrameKind kind, const StepHead& head, const FrameLimits&
 
 TEST(Frame, StepRoundTrips) {
   const StepHead head = Step();
-  EXPECT_EQ(head.BodyBytes(FrameKind::kPull), 48u + 2 * 16 + 17 * 8);
-  EXPECT_EQ(head.BodyBytes(FrameKind::kPush), 48u + 2 * 16 + 17 * 8 + (30 + 112 + 100) * 4);
+  EXPECT_EQ(head.BodyBytes(FrameKind::kPull), 56u + 2 * 16 + 17 * 8);
+  EXPECT_EQ(head.BodyBytes(FrameKind::kPush), 56u + 2 * 16 + 17 * 8 + (30 + 112 + 100) * 4);
   const auto decoded = Decode(FrameKind::kPush, head);
   ASSERT_TRUE(decoded.ok()) << decoded.status();
   EXPECT_EQ(decoded->client, 5u);
   EXPECT_EQ(decoded->sequence, 3u);
   EXPECT_EQ(decoded->learning_rate_scale, 0.25);
   EXPECT_EQ(decoded->dense_floats, 100u);
+  EXPECT_EQ(decoded->step, 9u);
   ASSERT_EQ(decoded->tables.size(), 2u);
   EXPECT_EQ(decoded->tables[1].keys, 7u);
 }

@@ -202,5 +202,33 @@ TEST(RequestStats, RefusedKeysAreNoLoad) {
   EXPECT_EQ(stats.slots().pushed_rows(), 0u);
 }
 
+// The histogram holds one more than the pushes between.
+TEST(RequestStats, StalenessCountsThePushesBetweenAPullAndItsPush) {
+  Staleness staleness;
+  constexpr std::uint32_t kWorker = 3;
+  constexpr std::uint64_t kClient = 77;
+  staleness.Pulled(kWorker, kClient, 1, /*rows=*/true, /*dense=*/false, 10);
+  staleness.Pulled(kWorker, kClient, 2, true, false, 12);
+  staleness.Pulled(kWorker, kClient, 1, false, true, 14);
+  staleness.Pushed(kWorker, kClient, 1, 15);  // the 15th push
+  EXPECT_EQ(staleness.rows().count(), 1u);
+  EXPECT_EQ(staleness.rows().largest(), 5) << "pushes 11 to 14";
+  EXPECT_EQ(staleness.dense().largest(), 1) << "none";
+  staleness.Pushed(kWorker, kClient, 1, 99);             // told twice
+  staleness.Pushed(kWorker, kClient, 7, 99);             // never pulled
+  staleness.Pushed(8, kClient, 2, 99);                   // another worker
+  staleness.Pulled(kWorker, kClient, 0, true, true, 1);  // an evaluation
+  staleness.Pushed(kWorker, kClient, 0, 99);
+  EXPECT_EQ(staleness.rows().count(), 1u);
+  // The process that took the worker's place knows nothing of the old one's steps.
+  staleness.Pulled(kWorker, kClient + 1, 3, true, true, 20);
+  staleness.Pushed(kWorker, kClient + 1, 2, 99);
+  EXPECT_EQ(staleness.rows().count(), 1u);
+  staleness.Pushed(kWorker, kClient + 1, 3, 21);
+  EXPECT_EQ(staleness.rows().count(), 2u);
+  EXPECT_EQ(staleness.rows().smallest(), 1);
+  EXPECT_EQ(staleness.dense().count(), 2u);
+}
+
 }  // namespace
 }  // namespace cairn::ps
