@@ -36,6 +36,9 @@
 
 namespace cairn::ps {
 
+class NamedRows;
+struct PushRecord;
+
 // What Restore replaces as a whole.
 struct Model {
   std::vector<std::unique_ptr<EmbeddingTable>> tables;
@@ -171,8 +174,16 @@ class PsCoreImpl : public PsCore {
   // The layout that was registered when the state was written.
   Status RegisterStored(const proto::ServerState& state) REQUIRES(state_lock_);
   Status LoadDenseChunk(const StoreRecord& stored) REQUIRES(state_lock_);
+  // Of records `from` to the last one.
   Status ReplayLog(std::uint64_t from) REQUIRES(state_lock_);
-  Status ReplayPush(std::uint64_t step, std::span<const std::byte> payload) REQUIRES(state_lock_);
+  // For rows of those of the slots that fit in memory.
+  NamedRows NamedRowsOf(const SlotRange& slots) const REQUIRES(state_lock_);
+  Status NameRows(std::uint64_t from, bool checks, NamedRows* named) REQUIRES(state_lock_);
+  // Whether the push is one of this server.
+  Status CheckLogged(const PushRecord& push) REQUIRES(state_lock_);
+  Status LoadNamed(NamedRows* named) REQUIRES(state_lock_);
+  Status ReplayPushes(std::uint64_t from, const SlotRange& slots, bool with_dense)
+      REQUIRES(state_lock_);
   // Rows must never be missing from memory: every push changes all of them.
   Status LoadTablesThatStepWhole() REQUIRES(state_lock_);
   // For rows that come in bulk, while nothing else runs.

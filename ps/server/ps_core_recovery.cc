@@ -2,15 +2,24 @@
 // pushes of the log that it may lack.
 #include <algorithm>
 #include <future>
+#include <limits>
 #include <utility>
+#include <vector>
 
 #include <glog/logging.h>
 
 #include "proto/ps_service.pb.h"
 #include "ps/log/push_record.h"
 #include "ps/server/ps_core_impl.h"
+#include "ps/tier/bulk_load.h"
+#include "ps/tier/named_rows.h"
 
 namespace cairn::ps {
+namespace {
+
+constexpr std::size_t kIndexBytesOfRow = 16;
+
+}  // namespace
 
 Status PsCoreImpl::Recover(proto::RestoreReply* reply) {
   WriteLock lock(state_lock_);
@@ -96,40 +105,120 @@ Status PsCoreImpl::RegisterStored(const proto::ServerState& state) {
   return model_.dense->Register(layout);
 }
 
+// A row depends on no other, so the log may be gone through several times, each time for the rows
+// of other slots, as many as fit in memory. Then each row is read once, however large the log is.
 Status PsCoreImpl::ReplayLog(std::uint64_t from) {
-  std::uint64_t records = 0;
-  RETURN_IF_ERROR(log_->Replay(from,
-                               [&](std::uint64_t lsn, std::span<const std::byte> payload)
-                                   NO_THREAD_SAFETY_ANALYSIS -> Status {
-                                     ++records;
-                                     return ReplayPush(lsn, payload);
-                                   }));
-  if (records > 0) LOG(INFO) << "server " << options_.ps << " replayed " << records << " pushes";
+  if (log_->last_lsn() < from) return OkStatus();
+  SlotRange rest = slots_;
+  int passes = 0;
+  for (; rest.count > 0; ++passes) {
+    NamedRows named = NamedRowsOf(rest);
+    RETURN_IF_ERROR(NameRows(from, /*checks=*/passes == 0, &named));
+    const SlotRange slots = named.slots();
+    // Else each push brings its own.
+    if (named.fits()) RETURN_IF_ERROR(LoadNamed(&named));
+    RETURN_IF_ERROR(ReplayPushes(from, slots, /*with_dense=*/passes == 0));
+    rest.first += slots.count;
+    rest.count -= slots.count;
+  }
+  LOG(INFO) << "server " << options_.ps << " replayed pushes " << from << " to " << log_->last_lsn()
+            << (passes == 1 ? "" : StrCat(" in ", passes, " passes"));
   return OkStatus();
 }
 
-Status PsCoreImpl::ReplayPush(std::uint64_t step, std::span<const std::byte> payload) {
-  ASSIGN_OR_RETURN(const PushRecord push, DecodePush(payload));
-  std::vector<KeyGroups> groups(push.tables.size());
+NamedRows PsCoreImpl::NamedRowsOf(const SlotRange& slots) const {
+  std::vector<std::size_t> row_bytes;
+  for (const auto& table : model_.tables) {
+    row_bytes.push_back(table->layout().RecordBytes() + kIndexBytesOfRow);
+  }
+  // Half of the memory: what earlier passes brought need not leave at once.
+  return {
+      slots, std::move(row_bytes),
+      tier_.is_bounded() ? tier_.bytes_for_rows() / 2 : std::numeric_limits<std::uint64_t>::max()};
+}
+
+Status PsCoreImpl::NameRows(std::uint64_t from, bool checks, NamedRows* named) {
+  return log_->Replay(from,
+                      [&](std::uint64_t step, std::span<const std::byte> payload)
+                          NO_THREAD_SAFETY_ANALYSIS -> Status {
+                            ASSIGN_OR_RETURN(const PushRecord push, DecodePush(payload));
+                            if (checks)
+                              RETURN_IF_ERROR(CheckLogged(push), "push ", step, " of the log");
+                            for (const RowsUpdate& update : push.tables) {
+                              named->Add(static_cast<std::uint16_t>(update.table), update.keys);
+                            }
+                            return OkStatus();
+                          });
+}
+
+Status PsCoreImpl::CheckLogged(const PushRecord& push) {
+  KeyGroups groups;
   for (std::size_t i = 0; i < push.tables.size(); ++i) {
     const RowsUpdate& update = push.tables[i];
-    RETURN_IF_ERROR(GroupKeys(update.table, update.keys, &groups[i]), "push ", step, " of the log");
-    EmbeddingTable& table = *model_.tables[update.table];
-    if (table.layout().dim() != push.dims[i]) {
-      return absl::DataLossError(StrCat("push ", step, " of the log has rows of dim ", push.dims[i],
-                                        " for table ", table.name()));
-    }
-    RETURN_IF_ERROR(table.MakeResident(groups[i]));
-  }
-  if (const Status dense = model_.dense->Check(push.dense); !dense.ok()) {
+    RETURN_IF_ERROR(GroupKeys(update.table, update.keys, &groups));
+    const EmbeddingTable& table = *model_.tables[update.table];
+    if (table.layout().dim() == push.dims[i]) continue;
     return absl::DataLossError(
-        StrCat("push ", step, " of the log does not fit the database: ", dense.message()));
+        StrCat("it has rows of dim ", push.dims[i], " for table ", table.name()));
   }
-  ResetGates(step);
-  ApplyPush({push.tables, &groups, push.dense, static_cast<float>(push.learning_rate_scale), step,
-             /*is_replay=*/true});
-  if (push.id.client != 0) ledger_.Restore(push.id.client, push.id.sequence);
-  return SpillIfFull();
+  const Status dense = model_.dense->Check(push.dense);
+  if (dense.ok()) return OkStatus();
+  return absl::DataLossError(StrCat("it does not fit the database: ", dense.message()));
+}
+
+Status PsCoreImpl::LoadNamed(NamedRows* named) {
+  if (tier_.is_bounded()) {
+    tier_.SetAside(named->bytes(), *store_);
+    const Status spilled = SpillIfFull();
+    tier_.SetAside(0, *store_);
+    RETURN_IF_ERROR(spilled);
+  }
+  return LoadNamedRows(*store_, model_.tables, slots_, named);
+}
+
+Status PsCoreImpl::ReplayPushes(std::uint64_t from, const SlotRange& slots, bool with_dense) {
+  std::vector<KeyGroups> groups;
+  return log_->Replay(
+      from,
+      [&](std::uint64_t step, std::span<const std::byte> payload)
+          NO_THREAD_SAFETY_ANALYSIS -> Status {
+            ASSIGN_OR_RETURN(const PushRecord push, DecodePush(payload));
+            if (groups.size() < push.tables.size()) groups.resize(push.tables.size());
+            for (std::size_t i = 0; i < push.tables.size(); ++i) {
+              groups[i].BuildInside(push.tables[i].keys, slots);
+              // Of those that were loaded some may have left memory already.
+              if (!tier_.is_bounded()) continue;
+              RETURN_IF_ERROR(model_.tables[push.tables[i].table]->MakeResident(groups[i]));
+            }
+            const auto dense = with_dense ? push.dense : std::vector<DenseChunkUpdate>();
+            ResetGates(step);
+            ApplyPush({push.tables, &groups, dense, static_cast<float>(push.learning_rate_scale),
+                       step, /*is_replay=*/true});
+            if (push.id.client != 0) ledger_.Restore(push.id.client, push.id.sequence);
+            return SpillIfFull();
+          });
+}
+
+Status PsCoreImpl::LoadTablesThatStepWhole() {
+  const auto steps_whole = [](const auto& table) { return table->updates_all_rows(); };
+  if (std::ranges::none_of(model_.tables, steps_whole)) return OkStatus();
+  NamedRows named = NamedRowsOf(slots_);
+  Status status;
+  RETURN_IF_ERROR(store_->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) {
+    const auto row = DecodeRowKey(record.key);
+    if (!row.has_value() || row->table >= model_.tables.size()) return true;
+    const EmbeddingTable& table = *model_.tables[row->table];
+    if (!table.updates_all_rows()) return true;
+    if (slots_.HasMixed(MixedKey(row->key))) {
+      named.Add(row->table, {&row->key, 1});
+    } else {
+      status = absl::DataLossError(
+          StrCat("table ", table.name(), ": key ", row->key, " is stored on the wrong server"));
+    }
+    return status.ok();
+  }));
+  RETURN_IF_ERROR(status);
+  return LoadNamedRows(*store_, model_.tables, slots_, &named);
 }
 
 void PsCoreImpl::StartCounting() {

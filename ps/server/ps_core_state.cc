@@ -203,25 +203,6 @@ Status PsCoreImpl::SpillIfFull() {
   return OkStatus();
 }
 
-Status PsCoreImpl::LoadTablesThatStepWhole() {
-  for (std::size_t t = 0; t < model_.tables.size(); ++t) {
-    if (!model_.tables[t]->updates_all_rows()) continue;
-    std::vector<std::uint64_t> keys;
-    RETURN_IF_ERROR(store_->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) {
-      const auto key = DecodeRowKey(record.key);
-      if (key.has_value() && key->table == t) keys.push_back(key->key);
-      return true;
-    }));
-    KeyGroups groups;
-    if (const auto foreign = groups.Build(keys, slots_)) {
-      return absl::DataLossError(StrCat("table ", model_.tables[t]->name(), ": key ", *foreign,
-                                        " is stored on the wrong server"));
-    }
-    RETURN_IF_ERROR(model_.tables[t]->MakeResident(groups));
-  }
-  return OkStatus();
-}
-
 Status PsCoreImpl::LoadDense(
     const google::protobuf::RepeatedPtrField<proto::DenseTensorEntry>& entries) {
   std::vector<const proto::DenseTensorEntry*> expected;
