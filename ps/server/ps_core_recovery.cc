@@ -72,6 +72,8 @@ Status PsCoreImpl::RecoverState() {
   RETURN_IF_ERROR(log_->AdvanceTo(step_ + 1));
   RETURN_IF_ERROR(ReplayLog(flushed_step_ + 1));
   ResetGates(step_ + 1);
+  ReleaseCounting();
+  is_cold_ = !tier_.is_bounded();
   return OkStatus();
 }
 
@@ -226,15 +228,21 @@ void PsCoreImpl::StartCounting() {
   MutexLock lock(counting_mu_);
   std::promise<void> begun;
   std::future<void> has_begun = begun.get_future();
+  counting_held_.emplace();
   const RowStore* const store = store_.get();
   const std::span<const std::unique_ptr<EmbeddingTable>> tables = model_.tables;
   stop_counting_ = false;
+  is_counted_ = false;
   counted_ = OkStatus();
-  counting_ = std::thread([this, store, tables, begun = std::move(begun)]() mutable {
+  counting_ = std::thread([this, store, tables, begun = std::move(begun),
+                           released = counting_held_->get_future()]() mutable {
     std::vector<std::int64_t> rows(tables.size());
     bool first = true;
     const Status scanned = store->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) {
-      if (std::exchange(first, false)) begun.set_value();
+      if (std::exchange(first, false)) {
+        begun.set_value();
+        released.wait();
+      }
       const auto key = DecodeRowKey(record.key);
       if (key.has_value() && key->table < rows.size()) ++rows[key->table];
       return !stop_counting_.load(std::memory_order_relaxed);
@@ -242,12 +250,20 @@ void PsCoreImpl::StartCounting() {
     if (first) begun.set_value();
     counted_ = scanned;  // read after the join
     for (std::size_t t = 0; t < rows.size(); ++t) tables[t]->AddColdRows(rows[t]);
+    is_counted_ = true;
   });
   has_begun.wait();
 }
 
+void PsCoreImpl::ReleaseCounting() {
+  MutexLock lock(counting_mu_);
+  if (counting_held_.has_value()) counting_held_->set_value();
+  counting_held_.reset();
+}
+
 Status PsCoreImpl::FinishCounting(bool is_wanted) {
   if (!is_wanted) stop_counting_ = true;  // also for one who waits for it
+  ReleaseCounting();
   MutexLock lock(counting_mu_);
   if (counting_.joinable()) counting_.join();
   if (!is_wanted) counted_ = OkStatus();

@@ -45,6 +45,7 @@ void PsCoreImpl::Close() {
   FinishCounting(/*is_wanted=*/false).IgnoreError();  // it reads the database
   store_ = nullptr;
   log_ = nullptr;
+  is_cold_ = false;
   MutexLock lock(broken_mu_);
   broken_ = OkStatus();
   is_broken_.store(false, std::memory_order_release);

@@ -115,24 +115,24 @@ Status LookUpRows(const RowStore& store, std::span<const RowKey> wanted, RowSink
   return OkStatus();
 }
 
-// The threads take parts, runs of buckets, until none is left or one has failed.
 class NamedLoader {
  public:
   NamedLoader(const RowStore& store, TableSpan tables, const SlotRange& slots, NamedRows* named)
-      : store_(store), tables_(tables), slots_(slots), named_(named) {
-    parts_.push_back(0);
-    std::size_t rows = 0;
-    for (std::size_t b = 0; b < named->bucket_count(); ++b) {
-      rows += named->bucket_size(b);
-      if (rows < kRowsOfPart && b + 1 < named->bucket_count()) continue;
-      parts_.push_back(b + 1);
-      rows = 0;
-    }
-  }
+      : store_(store), tables_(tables), slots_(slots), named_(named) {}
 
   Status Run() EXCLUDES(mu_) {
     const std::size_t cores = std::max(1u, std::thread::hardware_concurrency());
-    ThreadPool threads(static_cast<int>(std::min(cores, parts_.size() - 1)));
+    ThreadPool threads(static_cast<int>(std::min(cores, named_->bucket_count())));
+    std::vector<std::uint64_t> rows(tables_.size());
+    threads.Run([&](int) {
+      std::vector<std::uint64_t> sorted(tables_.size());
+      for (std::size_t b; (b = next_++) < named_->bucket_count();) named_->SortBucket(b, sorted);
+      MutexLock lock(mu_);
+      for (std::size_t t = 0; t < rows.size(); ++t) rows[t] += sorted[t];
+    });
+    for (std::size_t t = 0; t < rows.size(); ++t) tables_[t]->ReserveIndex(rows[t]);
+    CutParts();
+    next_ = 0;
     threads.Run([this](int) {
       const Status status = LoadParts();
       if (status.ok()) return;
@@ -145,10 +145,21 @@ class NamedLoader {
   }
 
  private:
+  void CutParts() {
+    parts_.push_back(0);
+    std::size_t rows = 0;
+    for (std::size_t b = 0; b < named_->bucket_count(); ++b) {
+      rows += named_->bucket_size(b);
+      if (rows < kRowsOfPart && b + 1 < named_->bucket_count()) continue;
+      parts_.push_back(b + 1);
+      rows = 0;
+    }
+  }
+  // Until no part is left or a thread has failed.
   Status LoadParts() {
     RowSink sink(tables_, slots_);
     std::vector<RowKey> wanted;
-    for (std::size_t part; !failed_ && (part = next_part_++) + 1 < parts_.size();) {
+    for (std::size_t part; !failed_ && (part = next_++) + 1 < parts_.size();) {
       wanted.clear();
       for (std::size_t b = parts_[part]; b < parts_[part + 1]; ++b) named_->TakeBucket(b, &wanted);
       if (wanted.empty()) continue;
@@ -163,8 +174,8 @@ class NamedLoader {
   const TableSpan tables_;
   const SlotRange slots_;
   NamedRows* const named_;
-  std::vector<std::size_t> parts_;  // first bucket of each, and the end
-  std::atomic<std::size_t> next_part_{0};
+  std::vector<std::size_t> parts_;  // first bucket of each, a run of them, and the end
+  std::atomic<std::size_t> next_{0};
   std::atomic<bool> failed_{false};
   Mutex mu_;
   Status status_ GUARDED_BY(mu_);

@@ -10,6 +10,12 @@ namespace {
 constexpr int kBucketBits = 10;
 constexpr std::size_t kLeastCompact = 4u << 20;  // keys, 64 MiB
 
+void SortOut(std::vector<RowKey>* keys) {
+  std::ranges::sort(*keys);
+  const auto doubles = std::ranges::unique(*keys);
+  keys->erase(doubles.begin(), doubles.end());
+}
+
 }  // namespace
 
 NamedRows::NamedRows(const SlotRange& slots, std::vector<std::size_t> row_bytes,
@@ -35,12 +41,6 @@ void NamedRows::Add(std::uint16_t table, std::span<const std::uint64_t> keys) {
   if (bytes_ > most_bytes_ || keys_ > compact_at_) Compact();
 }
 
-void NamedRows::SortOut(std::vector<RowKey>* keys) {
-  std::ranges::sort(*keys);
-  const auto doubles = std::ranges::unique(*keys);
-  keys->erase(doubles.begin(), doubles.end());
-}
-
 void NamedRows::Compact() {
   std::vector<std::uint64_t> of_bucket;
   keys_ = 0;
@@ -63,9 +63,13 @@ void NamedRows::Compact() {
   compact_at_ = std::max(kLeastCompact, 2 * keys_);
 }
 
+void NamedRows::SortBucket(std::size_t bucket, std::span<std::uint64_t> rows) {
+  SortOut(&buckets_[bucket]);
+  for (const RowKey& key : buckets_[bucket]) ++rows[key.table];
+}
+
 void NamedRows::TakeBucket(std::size_t bucket, std::vector<RowKey>* out) {
-  std::vector<RowKey> keys = std::move(buckets_[bucket]);
-  SortOut(&keys);
+  const std::vector<RowKey> keys = std::move(buckets_[bucket]);
   out->insert(out->end(), keys.begin(), keys.end());
 }
 

@@ -32,12 +32,13 @@ class NamedRows {
   // The keys lie in buckets by slot, which are in the order of the store.
   std::size_t bucket_count() const { return buckets_.size(); }
   std::size_t bucket_size(std::size_t bucket) const { return buckets_[bucket].size(); }
-  // Appends the keys of a bucket to `out`, each once, in order, and forgets them. Several threads
-  // may take different buckets at once.
+  // Puts the keys of a bucket in order, each once, and adds their number to rows[table]. Then no
+  // keys may be added to it. Several threads may sort different buckets at once.
+  void SortBucket(std::size_t bucket, std::span<std::uint64_t> rows);
+  // Appends the keys of a sorted bucket to `out` and forgets them. Several threads, as above.
   void TakeBucket(std::size_t bucket, std::vector<RowKey>* out);
 
  private:
-  static void SortOut(std::vector<RowKey>* keys);
   void Compact();
 
   SlotRange slots_;

@@ -3,6 +3,7 @@
 // requests of 20 000 random rows cost, while rows still come from the database.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -109,23 +110,17 @@ void Run() {
             << "RESULT resident_rows=" << stats.table(0).resident_rows() << " rows\n"
             << "RESULT first_pull=" << seconds << " s\n"
             << "RESULT first_pull_per_gb=" << seconds / gigabytes << " s\n";
-  std::uint64_t resident = stats.table(0).resident_rows();
-  double spent = 0, spent_cpu = 0;
-  for (std::uint64_t done = 1, next = 2; done <= FLAGS_pulls; ++done) {
-    const Timer one;
-    pull();
-    spent += one.Seconds();
-    spent_cpu += one.CpuSeconds();
-    if (done < next && done < FLAGS_pulls) continue;
+  // Means of 1, 2, 4, ... requests.
+  for (std::uint64_t done = 0, count = 1; done < FLAGS_pulls; done += count, count *= 2) {
+    count = std::min(count, FLAGS_pulls - done);
+    const Timer many;
+    for (std::uint64_t i = 0; i < count; ++i) pull();
+    const double ms = 1e3 / static_cast<double>(count);
+    std::cout << count << " pulls: " << ms * many.Seconds() << " ms each, CPU of the process "
+              << ms * many.CpuSeconds() << " ms";
     core->Stats(&stats);
-    std::cout << "pulls to " << done << ": " << 1e3 * spent / static_cast<double>(done - next / 2)
-              << " ms each, CPU of the process "
-              << 1e3 * spent_cpu / static_cast<double>(done - next / 2) << " ms, resident rows "
-              << stats.table(0).resident_rows() << " (" << stats.table(0).resident_rows() - resident
-              << " more)\n";
-    resident = stats.table(0).resident_rows();
-    spent = spent_cpu = 0;
-    next *= 2;
+    std::cout << ", then " << stats.table(0).resident_rows() << " rows of " << stats.table(0).rows()
+              << " in memory\n";
   }
   if (!FLAGS_keep) std::filesystem::remove_all(FLAGS_folder);
 }
