@@ -144,8 +144,9 @@ Status PsCoreImpl::NameRows(std::uint64_t from, bool checks, NamedRows* named) {
                       [&](std::uint64_t step, std::span<const std::byte> payload)
                           NO_THREAD_SAFETY_ANALYSIS -> Status {
                             ASSIGN_OR_RETURN(const PushRecord push, DecodePush(payload));
-                            if (checks)
+                            if (checks) {
                               RETURN_IF_ERROR(CheckLogged(push), "push ", step, " of the log");
+                            }
                             for (const RowsUpdate& update : push.tables) {
                               named->Add(static_cast<std::uint16_t>(update.table), update.keys);
                             }
@@ -206,19 +207,20 @@ Status PsCoreImpl::LoadTablesThatStepWhole() {
   if (std::ranges::none_of(model_.tables, steps_whole)) return OkStatus();
   NamedRows named = NamedRowsOf(slots_);
   Status status;
-  RETURN_IF_ERROR(store_->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) {
-    const auto row = DecodeRowKey(record.key);
-    if (!row.has_value() || row->table >= model_.tables.size()) return true;
-    const EmbeddingTable& table = *model_.tables[row->table];
-    if (!table.updates_all_rows()) return true;
-    if (slots_.HasMixed(MixedKey(row->key))) {
-      named.Add(row->table, {&row->key, 1});
-    } else {
-      status = absl::DataLossError(
-          StrCat("table ", table.name(), ": key ", row->key, " is stored on the wrong server"));
-    }
-    return status.ok();
-  }));
+  RETURN_IF_ERROR(
+      store_->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) NO_THREAD_SAFETY_ANALYSIS {
+        const auto row = DecodeRowKey(record.key);
+        if (!row.has_value() || row->table >= model_.tables.size()) return true;
+        const EmbeddingTable& table = *model_.tables[row->table];
+        if (!table.updates_all_rows()) return true;
+        if (slots_.HasMixed(MixedKey(row->key))) {
+          named.Add(row->table, {&row->key, 1});
+        } else {
+          status = absl::DataLossError(
+              StrCat("table ", table.name(), ": key ", row->key, " is stored on the wrong server"));
+        }
+        return status.ok();
+      }));
   RETURN_IF_ERROR(status);
   return LoadNamedRows(*store_, model_.tables, slots_, &named);
 }

@@ -11,9 +11,8 @@ constexpr int kBucketBits = 10;
 constexpr std::size_t kLeastCompact = 4u << 20;  // keys, 64 MiB
 
 void SortOut(std::vector<RowKey>* keys) {
-  std::ranges::sort(*keys);
-  const auto doubles = std::ranges::unique(*keys);
-  keys->erase(doubles.begin(), doubles.end());
+  std::sort(keys->begin(), keys->end());
+  keys->erase(std::unique(keys->begin(), keys->end()), keys->end());
 }
 
 }  // namespace
