@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -180,7 +181,10 @@ class PsCoreImpl : public PsCore {
   Status ReplayLog(std::uint64_t from) REQUIRES(state_lock_);
   // For rows of those of the slots that fit in memory.
   NamedRows NamedRowsOf(const SlotRange& slots) const REQUIRES(state_lock_);
-  Status NameRows(std::uint64_t from, bool checks, NamedRows* named) REQUIRES(state_lock_);
+  using LastPushes = std::unordered_map<std::uint64_t, std::uint64_t>;  // client -> sequence
+  // The first time over the log, when `last_pushes` is given, records are checked.
+  Status NameRows(std::uint64_t from, LastPushes* last_pushes, NamedRows* named)
+      REQUIRES(state_lock_);
   // Whether the push is one of this server.
   Status CheckLogged(const PushRecord& push) REQUIRES(state_lock_);
   Status LoadNamed(NamedRows* named) REQUIRES(state_lock_);

@@ -112,10 +112,11 @@ Status PsCoreImpl::RegisterStored(const proto::ServerState& state) {
 Status PsCoreImpl::ReplayLog(std::uint64_t from) {
   if (log_->last_lsn() < from) return OkStatus();
   SlotRange rest = slots_;
+  LastPushes last_pushes;
   int passes = 0;
   for (; rest.count > 0; ++passes) {
     NamedRows named = NamedRowsOf(rest);
-    RETURN_IF_ERROR(NameRows(from, /*checks=*/passes == 0, &named));
+    RETURN_IF_ERROR(NameRows(from, passes == 0 ? &last_pushes : nullptr, &named));
     const SlotRange slots = named.slots();
     // Else each push brings its own.
     if (named.fits()) RETURN_IF_ERROR(LoadNamed(&named));
@@ -123,6 +124,7 @@ Status PsCoreImpl::ReplayLog(std::uint64_t from) {
     rest.first += slots.count;
     rest.count -= slots.count;
   }
+  for (const auto& [client, sequence] : last_pushes) ledger_.Restore(client, sequence);
   LOG(INFO) << "server " << options_.ps << " replayed pushes " << from << " to " << log_->last_lsn()
             << (passes == 1 ? "" : StrCat(" in ", passes, " passes"));
   return OkStatus();
@@ -139,13 +141,15 @@ NamedRows PsCoreImpl::NamedRowsOf(const SlotRange& slots) const {
       tier_.is_bounded() ? tier_.bytes_for_rows() / 2 : std::numeric_limits<std::uint64_t>::max()};
 }
 
-Status PsCoreImpl::NameRows(std::uint64_t from, bool checks, NamedRows* named) {
+Status PsCoreImpl::NameRows(std::uint64_t from, LastPushes* last_pushes, NamedRows* named) {
   return log_->Replay(from,
                       [&](std::uint64_t step, std::span<const std::byte> payload)
                           NO_THREAD_SAFETY_ANALYSIS -> Status {
                             ASSIGN_OR_RETURN(const PushRecord push, DecodePush(payload));
-                            if (checks) {
+                            if (last_pushes != nullptr) {
                               RETURN_IF_ERROR(CheckLogged(push), "push ", step, " of the log");
+                              if (push.id.client != 0)
+                                (*last_pushes)[push.id.client] = push.id.sequence;
                             }
                             for (const RowsUpdate& update : push.tables) {
                               named->Add(static_cast<std::uint16_t>(update.table), update.keys);
@@ -197,7 +201,6 @@ Status PsCoreImpl::ReplayPushes(std::uint64_t from, const SlotRange& slots, bool
             ResetGates(step);
             ApplyPush({push.tables, &groups, dense, static_cast<float>(push.learning_rate_scale),
                        step, /*is_replay=*/true});
-            if (push.id.client != 0) ledger_.Restore(push.id.client, push.id.sequence);
             return SpillIfFull();
           });
 }
