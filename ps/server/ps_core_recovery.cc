@@ -135,10 +135,16 @@ NamedRows PsCoreImpl::NamedRowsOf(const SlotRange& slots) const {
   for (const auto& table : model_.tables) {
     row_bytes.push_back(table->layout().RecordBytes() + kIndexBytesOfRow);
   }
-  // Half of the memory: what earlier passes brought need not leave at once.
-  return {
-      slots, std::move(row_bytes),
-      tier_.is_bounded() ? tier_.bytes_for_rows() / 2 : std::numeric_limits<std::uint64_t>::max()};
+  if (!tier_.is_bounded()) {
+    return {slots, std::move(row_bytes), std::numeric_limits<std::uint64_t>::max()};
+  }
+  std::int64_t free = static_cast<std::int64_t>(tier_.bytes_for_rows() / 10 * 9);
+  for (const auto& table : model_.tables) free -= table->memory_bytes();
+  // At least half of the memory: there need not be many passes, and what earlier ones brought need
+  // not leave at once.
+  const std::uint64_t half = tier_.bytes_for_rows() / 2;
+  return {slots, std::move(row_bytes),
+          std::max(half, static_cast<std::uint64_t>(std::max<std::int64_t>(free, 0)))};
 }
 
 Status PsCoreImpl::NameRows(std::uint64_t from, LastPushes* last_pushes, NamedRows* named) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 #include <iostream>
+#include <thread>
 #include <vector>
 
 #include <gflags/gflags.h>
@@ -25,6 +26,7 @@ DEFINE_uint64(rows, 5'000'000, "of the table");
 DEFINE_uint64(log_mib, 256, "of pushes that are in the log alone");
 DEFINE_uint64(memory_mib, 0, "server.memory_mib");
 DEFINE_uint64(pulls, 1000, "requests after the recovery");
+DEFINE_bool(wait, false, "until all rows are in memory, before the pulls; not with --memory_mib");
 DEFINE_bool(keep, false, "leave the folder, and use what an earlier run left there");
 
 namespace cairn::ps {
@@ -110,6 +112,15 @@ void Run() {
             << "RESULT resident_rows=" << stats.table(0).resident_rows() << " rows\n"
             << "RESULT first_pull=" << seconds << " s\n"
             << "RESULT first_pull_per_gb=" << seconds / gigabytes << " s\n";
+  if (FLAGS_wait) {
+    const Timer warming;
+    do {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      core->Stats(&stats);
+    } while (stats.table(0).resident_rows() < FLAGS_rows);
+    std::cout << "RESULT warm_up=" << warming.Seconds() << " s\n"
+              << "RESULT warm_up_cpu=" << warming.CpuSeconds() << " s\n";
+  }
   // Means of 1, 2, 4, ... requests.
   for (std::uint64_t done = 0, count = 1; done < FLAGS_pulls; done += count, count *= 2) {
     count = std::min(count, FLAGS_pulls - done);
