@@ -7,10 +7,13 @@
 #pragma once
 
 #include <atomic>
+#include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -36,6 +39,9 @@
 #include "ps/tier/store_rows.h"
 
 namespace cairn::ps {
+
+class NamedRows;
+struct PushRecord;
 
 // What Restore replaces as a whole.
 struct Model {
@@ -181,15 +187,28 @@ class PsCoreImpl : public PsCore {
   // The layout that was registered when the state was written.
   Status RegisterStored(const proto::ServerState& state) REQUIRES(state_lock_);
   Status LoadDenseChunk(const StoreRecord& stored) REQUIRES(state_lock_);
+  // Of records `from` to the last one.
   Status ReplayLog(std::uint64_t from) REQUIRES(state_lock_);
-  Status ReplayPush(std::uint64_t step, std::span<const std::byte> payload) REQUIRES(state_lock_);
+  // For rows of those of the slots that fit in memory.
+  NamedRows NamedRowsOf(const SlotRange& slots) const REQUIRES(state_lock_);
+  using LastPushes = std::unordered_map<std::uint64_t, std::uint64_t>;  // client -> sequence
+  // The first time over the log, when `last_pushes` is given, records are checked.
+  Status NameRows(std::uint64_t from, LastPushes* last_pushes, NamedRows* named)
+      REQUIRES(state_lock_);
+  // Whether the push is one of this server.
+  Status CheckLogged(const PushRecord& push) REQUIRES(state_lock_);
+  Status LoadNamed(NamedRows* named) REQUIRES(state_lock_);
+  Status ReplayPushes(std::uint64_t from, const SlotRange& slots, bool with_dense)
+      REQUIRES(state_lock_);
   // Rows must never be missing from memory: every push changes all of them.
   Status LoadTablesThatStepWhole() REQUIRES(state_lock_);
   // For rows that come in bulk, while nothing else runs.
   Status SpillIfFull() REQUIRES(state_lock_);
   void ResetGates(std::uint64_t next) REQUIRES(state_lock_);
-  // Counts the rows of the database as it is now, in a thread of its own.
+  // Counts the rows of the database as it is now, in a thread of its own that waits for
+  // ReleaseCounting or FinishCounting: recovery wants all cores.
   void StartCounting() REQUIRES(state_lock_);
+  void ReleaseCounting() EXCLUDES(counting_mu_);
   // Waits for the count, or ends it when it is not wanted: its tables go. Errors: of the scan.
   Status FinishCounting(bool is_wanted) EXCLUDES(counting_mu_);
 
@@ -213,6 +232,10 @@ class PsCoreImpl : public PsCore {
   Status WriteDirtyRows(std::uint64_t generation) EXCLUDES(state_lock_);
   // Removes rows for good, as far as the pushes since the last time allow.
   Status EvictRows() EXCLUDES(state_lock_);
+  // After a recovery without a limit of memory: brings rows to memory until all are there, some at
+  // a time. Sets *ended when there is nothing more to do now.
+  void WarmUp(bool* ended) EXCLUDES(state_lock_);
+  Status WarmUpSome(bool* ended) EXCLUDES(state_lock_);
   // Sets *found_all when there is nothing more to look at now.
   Status FindEvictable(std::uint64_t generation, bool* found_all) EXCLUDES(state_lock_);
   // Rows that the log may tell of again are too young.
@@ -246,6 +269,11 @@ class PsCoreImpl : public PsCore {
   // by the keeper while it is shared.
   std::atomic<std::uint64_t> admissions_saved_at_{0};
   std::uint64_t written_step_ GUARDED_BY(state_lock_) = 0;  // of the state in the database
+  // Rows may lie in the database that are not in memory, though there is room for all.
+  bool is_cold_ GUARDED_BY(state_lock_) = false;
+  // How far the keeper is in the database, of which state.
+  std::string warm_next_;
+  std::uint64_t warm_generation_ = 0;
   RowTier tier_;
   Evictor evictor_;  // the keeper's
 
@@ -265,8 +293,10 @@ class PsCoreImpl : public PsCore {
 
   Mutex counting_mu_;  // after state_lock_; two snapshots may wait for one count
   std::thread counting_ GUARDED_BY(counting_mu_);
+  std::optional<std::promise<void>> counting_held_ GUARDED_BY(counting_mu_);
   Status counted_;  // written by counting_
   std::atomic<bool> stop_counting_{false};
+  std::atomic<bool> is_counted_{false};  // the tables know of their cold rows
 
   mutable Mutex keeper_mu_;  // state_lock_ may be held when it is taken, never the other way
   CondVar keeper_wake_;

@@ -1,4 +1,5 @@
-// The background thread of PsCore: makes room in memory, cuts the log and evicts rows.
+// The background thread of PsCore: makes room in memory, cuts the log, evicts rows, and brings rows
+// to memory after a recovery.
 #include <chrono>
 #include <utility>
 
@@ -6,14 +7,17 @@
 
 #include "ps/checkpoint/flush.h"
 #include "ps/server/ps_core_impl.h"
+#include "ps/tier/bulk_load.h"
 
 namespace cairn::ps {
 namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{100};
+constexpr std::chrono::milliseconds kNoWait{0};
 constexpr std::chrono::milliseconds kWaitStep{1000};
 constexpr std::chrono::seconds kLongestWait{60};  // then a request that waits for room is refused
 constexpr std::chrono::seconds kSayAfter{5};      // until a wait is told in the log
+constexpr std::size_t kWarmRows = 16 * 1024;      // at once: some ms, for which a snapshot waits
 
 }  // namespace
 
@@ -32,12 +36,12 @@ bool PsCoreImpl::KeeperStops() const {
 }
 
 void PsCoreImpl::KeeperLoop() {
-  for (;;) {
+  for (bool is_warm = true;;) {
     {
       MutexLock lock(keeper_mu_);
-      (void)keeper_wake_.WaitFor(keeper_mu_, kLookEvery, [this]() NO_THREAD_SAFETY_ANALYSIS {
-        return keeper_wanted_ || keeper_stops_;
-      });
+      (void)keeper_wake_.WaitFor(
+          keeper_mu_, is_warm ? kLookEvery : kNoWait,
+          [this]() NO_THREAD_SAFETY_ANALYSIS { return keeper_wanted_ || keeper_stops_; });
       if (keeper_stops_) return;
       keeper_wanted_ = false;
     }
@@ -57,6 +61,7 @@ void PsCoreImpl::KeeperLoop() {
       keeper_status_ = status;
     }
     TellRound();
+    WarmUp(&is_warm);
   }
 }
 
@@ -197,6 +202,43 @@ Status PsCoreImpl::EvictRows() {
         evictor_.Remove(model_.tables, *store_, TimeOfEviction(), /*durably=*/log_ != nullptr),
         "evicting rows");
   }
+  return OkStatus();
+}
+
+void PsCoreImpl::WarmUp(bool* ended) {
+  const Status status = WarmUpSome(ended);
+  if (status.ok()) return;
+  // Requests look for the rows themselves.
+  LOG(ERROR) << "server " << options_.ps << ": bringing rows to memory: " << status;
+  WriteLock lock(state_lock_);
+  if (warm_generation_ == generation_) is_cold_ = false;
+  *ended = true;
+}
+
+// Rows leave neither memory nor database meanwhile: there is no limit, and who evicts is the keeper
+// itself. What is put into the database is in memory.
+Status PsCoreImpl::WarmUpSome(bool* ended) {
+  {
+    ReadLock lock(state_lock_);
+    *ended = !is_cold_ || !is_counted_ || !CheckReady().ok();
+    if (*ended) return OkStatus();
+    if (warm_generation_ != generation_) warm_next_.clear();
+    warm_generation_ = generation_;
+    if (warm_next_.empty()) {
+      for (const auto& table : model_.tables) {
+        const TableCounts counts = table->Counts();
+        table->ReserveIndex(counts.rows - counts.resident_rows);
+      }
+    }
+    RETURN_IF_ERROR(LoadNextRows(*store_, model_.tables, slots_, kWarmRows, &warm_next_));
+    if (!warm_next_.empty()) return OkStatus();
+  }
+  RETURN_IF_ERROR(FinishCounting(/*is_wanted=*/true));
+  *ended = true;
+  WriteLock lock(state_lock_);
+  if (warm_generation_ != generation_ || !is_cold_) return OkStatus();
+  for (const auto& table : model_.tables) table->SetStore(nullptr, 0);
+  is_cold_ = false;
   return OkStatus();
 }
 

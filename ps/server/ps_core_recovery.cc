@@ -2,15 +2,24 @@
 // pushes of the log that it may lack.
 #include <algorithm>
 #include <future>
+#include <limits>
 #include <utility>
+#include <vector>
 
 #include <glog/logging.h>
 
 #include "proto/ps_service.pb.h"
 #include "ps/log/push_record.h"
 #include "ps/server/ps_core_impl.h"
+#include "ps/tier/bulk_load.h"
+#include "ps/tier/named_rows.h"
 
 namespace cairn::ps {
+namespace {
+
+constexpr std::size_t kIndexBytesOfRow = 16;
+
+}  // namespace
 
 Status PsCoreImpl::Recover(proto::RestoreReply* reply) {
   WriteLock lock(state_lock_);
@@ -63,6 +72,8 @@ Status PsCoreImpl::RecoverState() {
   RETURN_IF_ERROR(log_->AdvanceTo(step_ + 1));
   RETURN_IF_ERROR(ReplayLog(flushed_step_ + 1));
   ResetGates(step_ + 1);
+  ReleaseCounting();
+  is_cold_ = !tier_.is_bounded();
   return OkStatus();
 }
 
@@ -100,40 +111,131 @@ Status PsCoreImpl::RegisterStored(const proto::ServerState& state) {
   return model_.dense->Register(layout);
 }
 
+// A row depends on no other, so the log may be gone through several times, each time for the rows
+// of other slots, as many as fit in memory. Then each row is read once, however large the log is.
 Status PsCoreImpl::ReplayLog(std::uint64_t from) {
-  std::uint64_t records = 0;
-  RETURN_IF_ERROR(log_->Replay(from,
-                               [&](std::uint64_t lsn, std::span<const std::byte> payload)
-                                   NO_THREAD_SAFETY_ANALYSIS -> Status {
-                                     ++records;
-                                     return ReplayPush(lsn, payload);
-                                   }));
-  if (records > 0) LOG(INFO) << "server " << options_.ps << " replayed " << records << " pushes";
+  if (log_->last_lsn() < from) return OkStatus();
+  SlotRange rest = slots_;
+  LastPushes last_pushes;
+  int passes = 0;
+  for (; rest.count > 0; ++passes) {
+    NamedRows named = NamedRowsOf(rest);
+    RETURN_IF_ERROR(NameRows(from, passes == 0 ? &last_pushes : nullptr, &named));
+    const SlotRange slots = named.slots();
+    // Else each push brings its own.
+    if (named.fits()) RETURN_IF_ERROR(LoadNamed(&named));
+    RETURN_IF_ERROR(ReplayPushes(from, slots, /*with_dense=*/passes == 0));
+    rest.first += slots.count;
+    rest.count -= slots.count;
+  }
+  for (const auto& [client, sequence] : last_pushes) ledger_.Restore(client, sequence);
+  LOG(INFO) << "server " << options_.ps << " replayed pushes " << from << " to " << log_->last_lsn()
+            << (passes == 1 ? "" : StrCat(" in ", passes, " passes"));
   return OkStatus();
 }
 
-Status PsCoreImpl::ReplayPush(std::uint64_t step, std::span<const std::byte> payload) {
-  ASSIGN_OR_RETURN(const PushRecord push, DecodePush(payload));
-  std::vector<KeyGroups> groups(push.tables.size());
+NamedRows PsCoreImpl::NamedRowsOf(const SlotRange& slots) const {
+  std::vector<std::size_t> row_bytes;
+  for (const auto& table : model_.tables) {
+    row_bytes.push_back(table->layout().RecordBytes() + kIndexBytesOfRow);
+  }
+  if (!tier_.is_bounded()) {
+    return {slots, std::move(row_bytes), std::numeric_limits<std::uint64_t>::max()};
+  }
+  std::int64_t free = static_cast<std::int64_t>(tier_.bytes_for_rows() / 10 * 9);
+  for (const auto& table : model_.tables) free -= table->memory_bytes();
+  // At least half of the memory: there need not be many passes, and what earlier ones brought need
+  // not leave at once.
+  const std::uint64_t half = tier_.bytes_for_rows() / 2;
+  return {slots, std::move(row_bytes),
+          std::max(half, static_cast<std::uint64_t>(std::max<std::int64_t>(free, 0)))};
+}
+
+Status PsCoreImpl::NameRows(std::uint64_t from, LastPushes* last_pushes, NamedRows* named) {
+  return log_->Replay(from,
+                      [&](std::uint64_t step, std::span<const std::byte> payload)
+                          NO_THREAD_SAFETY_ANALYSIS -> Status {
+                            ASSIGN_OR_RETURN(const PushRecord push, DecodePush(payload));
+                            if (last_pushes != nullptr) {
+                              RETURN_IF_ERROR(CheckLogged(push), "push ", step, " of the log");
+                              if (push.id.client != 0)
+                                (*last_pushes)[push.id.client] = push.id.sequence;
+                            }
+                            for (const RowsUpdate& update : push.tables) {
+                              named->Add(static_cast<std::uint16_t>(update.table), update.keys);
+                            }
+                            return OkStatus();
+                          });
+}
+
+Status PsCoreImpl::CheckLogged(const PushRecord& push) {
+  KeyGroups groups;
   for (std::size_t i = 0; i < push.tables.size(); ++i) {
     const RowsUpdate& update = push.tables[i];
-    RETURN_IF_ERROR(GroupKeys(update.table, update.keys, &groups[i]), "push ", step, " of the log");
-    EmbeddingTable& table = *model_.tables[update.table];
-    if (table.layout().dim() != push.dims[i]) {
-      return absl::DataLossError(StrCat("push ", step, " of the log has rows of dim ", push.dims[i],
-                                        " for table ", table.name()));
-    }
-    RETURN_IF_ERROR(table.MakeResident(groups[i]));
-  }
-  if (const Status dense = model_.dense->Check(push.dense); !dense.ok()) {
+    RETURN_IF_ERROR(GroupKeys(update.table, update.keys, &groups));
+    const EmbeddingTable& table = *model_.tables[update.table];
+    if (table.layout().dim() == push.dims[i]) continue;
     return absl::DataLossError(
-        StrCat("push ", step, " of the log does not fit the database: ", dense.message()));
+        StrCat("it has rows of dim ", push.dims[i], " for table ", table.name()));
   }
-  ResetGates(step);
-  ApplyPush({push.tables, &groups, push.dense, static_cast<float>(push.learning_rate_scale), step,
-             /*is_replay=*/true});
-  if (push.id.client != 0) ledger_.Restore(push.id.client, push.id.sequence);
-  return SpillIfFull();
+  const Status dense = model_.dense->Check(push.dense);
+  if (dense.ok()) return OkStatus();
+  return absl::DataLossError(StrCat("it does not fit the database: ", dense.message()));
+}
+
+Status PsCoreImpl::LoadNamed(NamedRows* named) {
+  if (tier_.is_bounded()) {
+    tier_.SetAside(named->bytes(), *store_);
+    const Status spilled = SpillIfFull();
+    tier_.SetAside(0, *store_);
+    RETURN_IF_ERROR(spilled);
+  }
+  return LoadNamedRows(*store_, model_.tables, slots_, named);
+}
+
+Status PsCoreImpl::ReplayPushes(std::uint64_t from, const SlotRange& slots, bool with_dense) {
+  std::vector<KeyGroups> groups;
+  return log_->Replay(
+      from,
+      [&](std::uint64_t step, std::span<const std::byte> payload)
+          NO_THREAD_SAFETY_ANALYSIS -> Status {
+            ASSIGN_OR_RETURN(const PushRecord push, DecodePush(payload));
+            if (groups.size() < push.tables.size()) groups.resize(push.tables.size());
+            for (std::size_t i = 0; i < push.tables.size(); ++i) {
+              groups[i].BuildInside(push.tables[i].keys, slots);
+              // Of those that were loaded some may have left memory already.
+              if (!tier_.is_bounded()) continue;
+              RETURN_IF_ERROR(model_.tables[push.tables[i].table]->MakeResident(groups[i]));
+            }
+            const auto dense = with_dense ? push.dense : std::vector<DenseChunkUpdate>();
+            ResetGates(step);
+            ApplyPush({push.tables, &groups, dense, static_cast<float>(push.learning_rate_scale),
+                       step, /*is_replay=*/true});
+            return SpillIfFull();
+          });
+}
+
+Status PsCoreImpl::LoadTablesThatStepWhole() {
+  const auto steps_whole = [](const auto& table) { return table->updates_all_rows(); };
+  if (std::ranges::none_of(model_.tables, steps_whole)) return OkStatus();
+  NamedRows named = NamedRowsOf(slots_);
+  Status status;
+  RETURN_IF_ERROR(
+      store_->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) NO_THREAD_SAFETY_ANALYSIS {
+        const auto row = DecodeRowKey(record.key);
+        if (!row.has_value() || row->table >= model_.tables.size()) return true;
+        const EmbeddingTable& table = *model_.tables[row->table];
+        if (!table.updates_all_rows()) return true;
+        if (slots_.HasMixed(MixedKey(row->key))) {
+          named.Add(row->table, {&row->key, 1});
+        } else {
+          status = absl::DataLossError(
+              StrCat("table ", table.name(), ": key ", row->key, " is stored on the wrong server"));
+        }
+        return status.ok();
+      }));
+  RETURN_IF_ERROR(status);
+  return LoadNamedRows(*store_, model_.tables, slots_, &named);
 }
 
 void PsCoreImpl::StartCounting() {
@@ -141,15 +243,21 @@ void PsCoreImpl::StartCounting() {
   MutexLock lock(counting_mu_);
   std::promise<void> begun;
   std::future<void> has_begun = begun.get_future();
+  counting_held_.emplace();
   const RowStore* const store = store_.get();
   const std::span<const std::unique_ptr<EmbeddingTable>> tables = model_.tables;
   stop_counting_ = false;
+  is_counted_ = false;
   counted_ = OkStatus();
-  counting_ = std::thread([this, store, tables, begun = std::move(begun)]() mutable {
+  counting_ = std::thread([this, store, tables, begun = std::move(begun),
+                           released = counting_held_->get_future()]() mutable {
     std::vector<std::int64_t> rows(tables.size());
     bool first = true;
     const Status scanned = store->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) {
-      if (std::exchange(first, false)) begun.set_value();
+      if (std::exchange(first, false)) {
+        begun.set_value();
+        released.wait();
+      }
       const auto key = DecodeRowKey(record.key);
       if (key.has_value() && key->table < rows.size()) ++rows[key->table];
       return !stop_counting_.load(std::memory_order_relaxed);
@@ -157,12 +265,20 @@ void PsCoreImpl::StartCounting() {
     if (first) begun.set_value();
     counted_ = scanned;  // read after the join
     for (std::size_t t = 0; t < rows.size(); ++t) tables[t]->AddColdRows(rows[t]);
+    is_counted_ = true;
   });
   has_begun.wait();
 }
 
+void PsCoreImpl::ReleaseCounting() {
+  MutexLock lock(counting_mu_);
+  if (counting_held_.has_value()) counting_held_->set_value();
+  counting_held_.reset();
+}
+
 Status PsCoreImpl::FinishCounting(bool is_wanted) {
   if (!is_wanted) stop_counting_ = true;  // also for one who waits for it
+  ReleaseCounting();
   MutexLock lock(counting_mu_);
   if (counting_.joinable()) counting_.join();
   if (!is_wanted) counted_ = OkStatus();

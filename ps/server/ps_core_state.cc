@@ -45,6 +45,7 @@ void PsCoreImpl::Close() {
   FinishCounting(/*is_wanted=*/false).IgnoreError();  // it reads the database
   store_ = nullptr;
   log_ = nullptr;
+  is_cold_ = false;
   MutexLock lock(broken_mu_);
   broken_ = OkStatus();
   is_broken_.store(false, std::memory_order_release);
@@ -199,25 +200,6 @@ Status PsCoreImpl::SpillIfFull() {
   for (int idle = 0; idle < kRoundsWithoutGain && tier_.IsFull(model_.tables);) {
     RETURN_IF_ERROR(tier_.WriteBack(model_.tables, slots_, *store_, step_));
     idle = tier_.Drop(model_.tables) > 0 ? 0 : idle + 1;
-  }
-  return OkStatus();
-}
-
-Status PsCoreImpl::LoadTablesThatStepWhole() {
-  for (std::size_t t = 0; t < model_.tables.size(); ++t) {
-    if (!model_.tables[t]->updates_all_rows()) continue;
-    std::vector<std::uint64_t> keys;
-    RETURN_IF_ERROR(store_->Scan(Family::kRows, {}, {}, [&](const StoreRecord& record) {
-      const auto key = DecodeRowKey(record.key);
-      if (key.has_value() && key->table == t) keys.push_back(key->key);
-      return true;
-    }));
-    KeyGroups groups;
-    if (const auto foreign = groups.Build(keys, slots_)) {
-      return absl::DataLossError(StrCat("table ", model_.tables[t]->name(), ": key ", *foreign,
-                                        " is stored on the wrong server"));
-    }
-    RETURN_IF_ERROR(model_.tables[t]->MakeResident(groups));
   }
   return OkStatus();
 }

@@ -69,9 +69,9 @@ struct TableCounts {
   std::uint64_t evicted_norm = 0;
 };
 
-// Thread-safety: Pull, MakeResident, FindRefused, SaveAdmission, Push, WriteBack, SampleColdness
-// and Counts may run at once; the others exclude everything else (the caller sees to it). A row is
-// never read half-updated.
+// Thread-safety: Pull, MakeResident, AddFetched, ReserveIndex, FindRefused, SaveAdmission, Push,
+// WriteBack, SampleColdness and Counts may run at once; the others exclude everything else (the
+// caller sees to it). A row is never read half-updated.
 class EmbeddingTable {
  public:
   // InvalidArgument for bad hyper-parameters, naming table and field.
@@ -95,6 +95,13 @@ class EmbeddingTable {
   // Brings the rows of `keys` that lie in the store to memory, where they stay until Drop. To be
   // called before Push. Errors: of the store.
   Status MakeResident(const KeyGroups& keys);
+
+  // Adds rows as the store has them: layout().RecordBytes() bytes at
+  // records + position * layout().RecordBytes() for each key, of any alignment. Keys are different
+  // from each other. Rows that are in memory may be newer and stay as they are.
+  void AddFetched(const KeyGroups& keys, const std::byte* records);
+  // Room in the index for about so many more rows, which it would else make in many small steps.
+  void ReserveIndex(std::uint64_t rows);
 
   // Asks `admission` about the keys that have no row in memory, in push number `push`. Sets
   // (*refused)[position] of those it refuses; `refused` comes empty, and stays so when there are

@@ -1,5 +1,6 @@
 // The part of EmbeddingTable that moves rows between memory and the store.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include <glog/logging.h>
@@ -126,6 +127,43 @@ void EmbeddingTable::Promote(std::span<const IndexedKey> keys, std::span<const s
     memory_bytes_.fetch_add(MeasureStripe(stripe) - before, std::memory_order_relaxed);
   }
   cold_rows_.fetch_sub(promoted, std::memory_order_relaxed);
+}
+
+void EmbeddingTable::AddFetched(const KeyGroups& keys, const std::byte* records) {
+  std::int64_t added = 0;
+  std::uint32_t rows[kBatch];
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    auto group = keys.Group(s);
+    if (group.empty()) continue;
+    Stripe& stripe = *stripes_[s];
+    WriteLock lock(stripe.lock);
+    const std::int64_t before = MeasureStripe(stripe);
+    for (; !group.empty(); group = group.subspan(std::min(kBatch, group.size()))) {
+      const auto batch = group.first(std::min(kBatch, group.size()));
+      stripe.index.Find(batch, rows);
+      for (std::size_t i = 0; i < batch.size(); ++i) {
+        if (rows[i] != KeyIndex::kNoRow) continue;
+        const std::uint32_t row = NewRow(stripe, batch[i].key, batch[i].hash, /*dirty=*/false);
+        SetRecord(row, records + batch[i].position * layout_.RecordBytes());
+        ++added;
+      }
+    }
+    memory_bytes_.fetch_add(MeasureStripe(stripe) - before, std::memory_order_relaxed);
+  }
+  fetched_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
+  cold_rows_.fetch_sub(added, std::memory_order_relaxed);
+}
+
+void EmbeddingTable::ReserveIndex(std::uint64_t rows) {
+  // Stripes get about as many; few have four standard deviations more.
+  const double mean = static_cast<double>(rows) / kStripes;
+  const auto of_stripe = static_cast<std::size_t>(mean + 4 * std::sqrt(mean));
+  for (const auto& stripe : stripes_) {
+    WriteLock lock(stripe->lock);
+    const std::int64_t before = MeasureStripe(*stripe);
+    stripe->index.Reserve(of_stripe);
+    memory_bytes_.fetch_add(MeasureStripe(*stripe) - before, std::memory_order_relaxed);
+  }
 }
 
 void EmbeddingTable::SampleColdness(std::size_t count, std::uint64_t now, std::uint64_t seed,

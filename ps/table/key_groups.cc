@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <utility>
 
 #include <glog/logging.h>
 
@@ -35,6 +36,27 @@ std::optional<std::uint64_t> KeyGroups::Build(std::span<const std::uint64_t> key
     entries_[next[StripeOf(mixed)]++] = {keys[i], static_cast<std::uint32_t>(mixed), i};
   }
   return std::nullopt;
+}
+
+void KeyGroups::BuildInside(std::span<const std::uint64_t> keys, const SlotRange& slots) {
+  CHECK_LT(keys.size(), std::numeric_limits<std::uint32_t>::max());
+  std::array<std::uint32_t, kStripes> next{};
+  for (const std::uint64_t key : keys) {
+    const std::uint64_t mixed = MixedKey(key);
+    next[StripeOf(mixed)] += slots.HasMixed(mixed) ? 1u : 0u;
+  }
+  std::uint32_t sum = 0;
+  for (std::uint32_t s = 0; s < kStripes; ++s) {
+    begin_[s] = sum;
+    sum += std::exchange(next[s], sum);
+  }
+  begin_[kStripes] = sum;
+  entries_.resize(sum);
+  for (std::uint32_t i = 0; i < keys.size(); ++i) {
+    const std::uint64_t mixed = MixedKey(keys[i]);
+    if (!slots.HasMixed(mixed)) continue;
+    entries_[next[StripeOf(mixed)]++] = {keys[i], static_cast<std::uint32_t>(mixed), i};
+  }
 }
 
 // Equal keys are in one group and have one hash: a bit of the hash that is set already is rare

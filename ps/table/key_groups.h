@@ -48,6 +48,8 @@ class KeyGroups {
   // Groups `keys` (fewer than 2^32). Returns the first one outside `slots`, if any; the groups are
   // unusable then.
   std::optional<std::uint64_t> Build(std::span<const std::uint64_t> keys, const SlotRange& slots);
+  // Groups those of `keys` that are in `slots` and leaves the others out.
+  void BuildInside(std::span<const std::uint64_t> keys, const SlotRange& slots);
 
   std::span<const Entry> Group(std::uint32_t stripe) const {
     return {entries_.data() + begin_[stripe], begin_[stripe + 1] - begin_[stripe]};

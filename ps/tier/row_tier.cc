@@ -60,8 +60,9 @@ bool RowTier::IsFull(TableSpan tables) const {
 void RowTier::MeasureStore(const RowStore& store) {
   const auto whole = static_cast<std::int64_t>(memory_bytes_);
   const auto rest = whole - static_cast<std::int64_t>(store.MemoryBytes());
-  limit_ =
+  const auto rows =
       std::max(rest, static_cast<std::int64_t>(kLeastShareOfRows * static_cast<double>(whole)));
+  limit_ = std::max<std::int64_t>(rows - set_aside_, 0);
 }
 
 SpillRule RowTier::MakeRule(TableSpan tables, std::uint64_t now) {

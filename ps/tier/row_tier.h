@@ -51,6 +51,15 @@ class RowTier {
   bool IsFull(TableSpan tables) const;
   // The store's share of the memory is taken off the rows'.
   void MeasureStore(const RowStore& store);
+  // As of the last MeasureStore.
+  std::uint64_t bytes_for_rows() const {
+    return static_cast<std::uint64_t>(limit_.load(std::memory_order_relaxed));
+  }
+  // Keeps so much of the memory free from now on, for rows that are to come.
+  void SetAside(std::uint64_t bytes, const RowStore& store) {
+    set_aside_ = static_cast<std::int64_t>(bytes);
+    MeasureStore(store);
+  }
 
   // One round; `now` is the number of the last push. Errors: of the store; nothing is lost then.
   // `before`: see WriteRows.
@@ -70,7 +79,8 @@ class RowTier {
 
   const std::uint64_t memory_bytes_;
   std::atomic<std::int64_t> limit_{0};  // of rows and index
-  Stop next_{0, 0};                     // where the walk goes on
+  std::int64_t set_aside_ = 0;
+  Stop next_{0, 0};  // where the walk goes on
   std::uint64_t round_ = 0;
   SpillRule rule_;
   std::vector<Stop> stops_;  // of the round

@@ -232,6 +232,7 @@ struct Scenario {
   std::uint64_t before, after;  // pushes before the fatal life, and in it
   bool snapshots, restores;
   std::uint64_t deaths;  // spread over the calls
+  PushScript script = {};
 };
 
 class CallTest : public testing::TestWithParam<Scenario> {
@@ -248,7 +249,7 @@ class CallTest : public testing::TestWithParam<Scenario> {
 
   static void PushThrough(PsCore& core, std::uint64_t from, std::uint64_t to, Shared* shared) {
     for (std::uint64_t n = from; n <= to; ++n) {
-      ASSERT_EQ(PushNumber(core, {}, n, n), OkStatus());
+      ASSERT_EQ(PushNumber(core, GetParam().script, n, n), OkStatus());
       if (shared != nullptr) shared->acknowledged = n;
     }
   }
@@ -296,8 +297,8 @@ class CallTest : public testing::TestWithParam<Scenario> {
       ASSERT_EQ(InitSmallModel(*core), OkStatus());
       for (std::uint64_t n = sequence; n <= LastPush(); ++n) {
         // By a client that either state knows nothing of.
-        Status status = PushNumber(*core, {}, n, n);
-        if (!status.ok()) status = PushNumber(*core, {}, n, n - sequence + 1);
+        Status status = PushNumber(*core, GetParam().script, n, n);
+        if (!status.ok()) status = PushNumber(*core, GetParam().script, n, n - sequence + 1);
         ASSERT_EQ(status, OkStatus());
       }
     } else {
@@ -348,6 +349,15 @@ TEST_P(CallTest, ADeathAtAnyCallLosesNothing) {
 INSTANTIATE_TEST_SUITE_P(
     Scenarios, CallTest,
     testing::Values(Scenario{"recover", "durability: PROCESS", 5, 2, false, false, 4},
+                    // The log names more rows than memory holds: dying while it is replayed.
+                    Scenario{"replay",
+                             "durability: PROCESS memory_mib: 6",
+                             30,
+                             1,
+                             false,
+                             false,
+                             8,
+                             {.keys = 1500, .universe = 30'000}},
                     Scenario{"snapshot", "durability: DISK", 4, 4, true, false, 8},
                     Scenario{"cut", "durability: PROCESS log_mib: 16", 5, 130, false, false, 5},
                     Scenario{"restore", "durability: PROCESS", 5, 2, false, true, 6},

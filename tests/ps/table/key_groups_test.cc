@@ -56,6 +56,29 @@ TEST(KeyGroups, TheFirstForeignKeyIsNamed) {
   EXPECT_EQ(groups.Build(mixed, slots), foreign[7]);
 }
 
+TEST(KeyGroups, BuildInsideLeavesForeignKeysOutAndKeepsPositions) {
+  const SlotRange slots{10, 256, 512};
+  std::vector<std::uint64_t> keys(5000);
+  Rng rng(3, 1);
+  for (auto& key : keys) key = rng.NextU64();
+  KeyGroups groups;
+  ASSERT_EQ(groups.Build(keys, {}), std::nullopt);  // what is left of this must not show
+  groups.BuildInside(keys, slots);
+  std::unordered_set<std::uint32_t> positions;
+  for (std::uint32_t stripe = 0; stripe < kStripes; ++stripe) {
+    for (const KeyGroups::Entry& entry : groups.Group(stripe)) {
+      EXPECT_EQ(entry.key, keys[entry.position]);
+      EXPECT_EQ(entry.hash, static_cast<std::uint32_t>(MixedKey(entry.key)));
+      EXPECT_EQ(StripeOf(MixedKey(entry.key)), stripe);
+      EXPECT_TRUE(positions.insert(entry.position).second);
+    }
+  }
+  EXPECT_EQ(groups.size(), positions.size());
+  for (std::uint32_t i = 0; i < keys.size(); ++i) {
+    EXPECT_EQ(positions.contains(i), slots.HasMixed(MixedKey(keys[i])));
+  }
+}
+
 TEST(KeyGroups, DuplicatesAreFoundAndNothingElseIs) {
   Rng rng(5, 1);
   KeyGroups groups;
