@@ -139,7 +139,9 @@ class EmbeddingTable {
   // After the batch could not be written.
   void MarkDirty(const KeyGroups& keys);
   void MarkDirty(std::uint64_t key);
-  // Forgets the clean rows of the stripe that the rule names. Returns the bytes freed.
+  // Forgets the clean rows of the stripe that the rule names. Returns the bytes freed. When all
+  // stripes have been visited, rows in use have about as many pages as they need. No other call
+  // may know a row's number.
   std::uint64_t Drop(std::uint32_t stripe, const SpillRule& rule);
 
   // Rows may lie in the store alone.
@@ -158,6 +160,8 @@ class EmbeddingTable {
 
   // Bytes of rows in memory and of the index, as of now.
   std::int64_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
+  // Bytes of the pages that these lie in: what the process pays for them. Drop returns pages.
+  std::int64_t reserved_bytes() const;
 
   // Adds or replaces rows by stored records: layout().RecordBytes() bytes at
   // records + position * layout().RecordBytes() for each key, of any alignment.
@@ -232,6 +236,7 @@ class EmbeddingTable {
   void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
                  bool dirty);
   void SetRecord(std::uint32_t row, const std::byte* record);
+  void CopyRow(std::uint32_t from, std::uint32_t to);
   EvictionReason ReasonFor(const std::byte* value, const RowMetadata& metadata,
                            const EvictionTime& time) const;
   EvictionReason ReasonForRow(std::uint32_t row, const EvictionTime& time) const;

@@ -1,6 +1,7 @@
 // The part of EmbeddingTable that moves rows between memory and the store.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <glog/logging.h>
 
@@ -9,6 +10,12 @@
 #include "ps/table/embedding_table_impl.h"
 
 namespace cairn::ps {
+namespace {
+
+// Share of the rows in use that may be free between them, one in so many: a round's.
+constexpr std::uint32_t kSpareRows = 16;
+
+}  // namespace
 
 void EmbeddingTable::SetStore(const ColdRows* store, std::int64_t rows) {
   store_ = store;
@@ -197,26 +204,42 @@ void EmbeddingTable::MarkDirty(std::uint64_t key) {
   stripe.index.FindAndMark({&indexed, 1}, &row);
 }
 
+// Rows beyond the bound move to free ones below it, which the rows that go make more of.
 std::uint64_t EmbeddingTable::Drop(std::uint32_t stripe_number, const SpillRule& rule) {
   Stripe& stripe = *stripes_[stripe_number];
   WriteLock lock(stripe.lock);
   const std::int64_t before = MeasureStripe(stripe);
+  memory_.Return(stripe.free_rows);
+  stripe.free_rows.clear();
+  const std::uint32_t used = memory_.used();
+  const std::uint32_t bound = used + used / kSpareRows;
+  std::vector<std::uint32_t> freed;
   std::int64_t dropped = 0;
   stripe.index.Sweep(
       0, stripe.index.bucket_count(),
       [&](KeyIndex::Swept& entry) {
-        if (entry.dirty || entry.recent || !IsCold(entry.row, rule)) return false;
-        stripe.free_rows.push_back(entry.row);
-        ++dropped;
-        return true;
+        if (!entry.dirty && !entry.recent && IsCold(entry.row, rule)) {
+          freed.push_back(entry.row);
+          ++dropped;
+          return true;
+        }
+        if (entry.row >= bound) {
+          if (const auto row = memory_.TakeBelow(bound)) {
+            CopyRow(entry.row, *row);
+            freed.push_back(std::exchange(entry.row, *row));
+          }
+        }
+        return false;
       },
       PrefetchMetadata());
   stripe.index.Shrink();
+  memory_.Return(freed);
+  memory_.Trim();
   cold_rows_.fetch_add(dropped, std::memory_order_relaxed);
   spilled_rows_.fetch_add(static_cast<std::uint64_t>(dropped), std::memory_order_relaxed);
-  const std::int64_t freed = before - MeasureStripe(stripe);
-  memory_bytes_.fetch_sub(freed, std::memory_order_relaxed);
-  return static_cast<std::uint64_t>(freed);
+  const std::int64_t gone = before - MeasureStripe(stripe);
+  memory_bytes_.fetch_sub(gone, std::memory_order_relaxed);
+  return static_cast<std::uint64_t>(gone);
 }
 
 }  // namespace cairn::ps

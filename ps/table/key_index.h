@@ -68,7 +68,7 @@ class KeyIndex {
   void MarkAllClean();
   void MarkAllDirty();
 
-  // An entry as a sweep sees it; the marks may be changed.
+  // An entry as a sweep sees it; the row and the marks may be changed.
   struct Swept {
     std::uint64_t key;
     std::uint32_t row;
@@ -92,6 +92,7 @@ class KeyIndex {
         Swept entry{bucket.keys[i], bucket.rows[i], (bucket.dirty >> i & 1) != 0,
                     (bucket.recent >> i & 1) != 0};
         const bool remove = visit(entry);
+        bucket.rows[i] = entry.row;
         SetBit(&bucket.dirty, i, entry.dirty);
         SetBit(&bucket.recent, i, entry.recent);
         if (remove) RemoveAt(b, i);
