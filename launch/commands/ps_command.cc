@@ -133,6 +133,7 @@ Status Serve(StopSignals* signals) {
                                            '0'),
                                FLAGS_ps);
   core_options.log_by_default = true;
+  core_options.owns_process = true;
   ASSIGN_OR_RETURN(const std::unique_ptr<ps::PsCore> core, ps::PsCore::Make(job, core_options));
   ps::PsIdentity identity;
   identity.ps = core_options.ps;

@@ -49,6 +49,9 @@ struct PsOptions {
   std::string folder;  // of the live database and the log; made when missing, emptied by Restore
   // What durability OF_MODE of the job stands for.
   bool log_by_default = false;
+  // server.memory_mib bounds all anonymous memory of the process, not only what the server knows
+  // of: requests, and what the allocator keeps, leave less for rows.
+  bool owns_process = false;
 };
 
 // Which rows a key without a row reads as; see worker::PullMode.

@@ -284,6 +284,14 @@ std::int64_t EmbeddingTable::reserved_bytes() const {
   return static_cast<std::int64_t>(memory_.bytes() + index_memory_.bytes());
 }
 
+std::int64_t EmbeddingTable::unusable_bytes() const {
+  const auto bytes_of = [this](std::uint32_t rows) {
+    return static_cast<std::int64_t>(rows * memory_.row_bytes());
+  };
+  const std::int64_t index = memory_bytes() - bytes_of(memory_.used());
+  return std::max<std::int64_t>(reserved_bytes() - bytes_of(memory_.end()) - index, 0);
+}
+
 std::int64_t EmbeddingTable::MeasureStripe(const Stripe& stripe) const NO_THREAD_SAFETY_ANALYSIS {
   return static_cast<std::int64_t>(stripe.index.bytes() +
                                    stripe.index.size() * layout_.RecordBytes());

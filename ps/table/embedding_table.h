@@ -132,8 +132,8 @@ class EmbeddingTable {
                       std::vector<float>* sample) const;
   // Visits stripe `stripe`: copies its dirty rows that the rule names (null: all dirty rows) to
   // `batch` and takes them for clean; `table` and `slots` make their keys. A row that came to
-  // memory since the last visit is left alone this time. Returns the bytes of memory that Drop
-  // would free.
+  // memory since the stripe's last Drop is left alone by WriteBack and Drop. Returns the bytes of
+  // memory that Drop would free.
   std::uint64_t WriteBack(std::uint32_t stripe, const SpillRule* rule, std::uint16_t table,
                           const SlotRange& slots, RowBatch* batch);
   // After the batch could not be written.
@@ -162,6 +162,11 @@ class EmbeddingTable {
   std::int64_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
   // Bytes of the pages that these lie in: what the process pays for them. Drop returns pages.
   std::int64_t reserved_bytes() const;
+  // Those of them that no row could use: gaps between indexes, and the rest of the last page.
+  std::int64_t unusable_bytes() const;
+  // Beyond that the free rows between those in use are one in so many of them, once each stripe has
+  // been visited by Drop.
+  static constexpr std::uint32_t kSpareRows = 32;
 
   // Adds or replaces rows by stored records: layout().RecordBytes() bytes at
   // records + position * layout().RecordBytes() for each key, of any alignment.
@@ -194,6 +199,7 @@ class EmbeddingTable {
   std::size_t PullGroup(Stripe& stripe, std::span<const IndexedKey> group, AbsentValue absent,
                         float* values, std::vector<IndexedKey>* misses);
   Status PullCold(std::span<const IndexedKey> misses, AbsentValue absent, float* values);
+  Status PullSomeCold(std::span<const IndexedKey> misses, AbsentValue absent, float* values);
   void FillAbsent(std::span<const IndexedKey> keys, AbsentValue absent, float* values) const;
   // Takes the keys that have a row off the list. The stripe's lock is held.
   void KeepAbsent(const Stripe& stripe, std::vector<IndexedKey>* keys) const;

@@ -12,8 +12,8 @@
 namespace cairn::ps {
 namespace {
 
-// Share of the rows in use that may be free between them, one in so many: a round's.
-constexpr std::uint32_t kSpareRows = 16;
+// Looked for in the store together: more take more memory and are not found faster.
+constexpr std::size_t kFetchRows = 8192;
 
 }  // namespace
 
@@ -24,6 +24,15 @@ void EmbeddingTable::SetStore(const ColdRows* store, std::int64_t rows) {
 
 Status EmbeddingTable::PullCold(std::span<const IndexedKey> misses, AbsentValue absent,
                                 float* values) {
+  for (; !misses.empty(); misses = misses.subspan(std::min(kFetchRows, misses.size()))) {
+    RETURN_IF_ERROR(
+        PullSomeCold(misses.first(std::min(kFetchRows, misses.size())), absent, values));
+  }
+  return OkStatus();
+}
+
+Status EmbeddingTable::PullSomeCold(std::span<const IndexedKey> misses, AbsentValue absent,
+                                    float* values) {
   std::vector<std::uint32_t> found;
   std::vector<std::byte> records;
   RETURN_IF_ERROR(Fetch(misses, &found, &records));
@@ -65,11 +74,14 @@ Status EmbeddingTable::MakeResident(const KeyGroups& keys) {
       }
     }
   }
-  if (misses.empty()) return OkStatus();
-  std::vector<std::uint32_t> found;
-  std::vector<std::byte> records;
-  RETURN_IF_ERROR(Fetch(misses, &found, &records));
-  Promote(misses, found, records.data());
+  for (std::size_t i = 0; i < misses.size(); i += kFetchRows) {
+    const auto some = std::span<const IndexedKey>(misses).subspan(i).first(
+        std::min(kFetchRows, misses.size() - i));
+    std::vector<std::uint32_t> found;
+    std::vector<std::byte> records;
+    RETURN_IF_ERROR(Fetch(some, &found, &records));
+    Promote(some, found, records.data());
+  }
   return OkStatus();
 }
 
@@ -81,6 +93,8 @@ Status EmbeddingTable::Fetch(std::span<const IndexedKey> keys, std::vector<std::
   const std::size_t size = layout_.RecordBytes();
   std::vector<std::uint32_t> index;  // in the order of the store
   std::vector<std::byte> read;
+  index.reserve(keys.size());
+  read.reserve(keys.size() * size);
   Status damaged;
   RETURN_IF_ERROR(store_->Fetch(wanted,
                                 [&](std::size_t i, std::string_view record) {
@@ -165,11 +179,7 @@ std::uint64_t EmbeddingTable::WriteBack(std::uint32_t stripe_number, const Spill
       0, stripe.index.bucket_count(),
       [&](KeyIndex::Swept& entry) {
         if (rule != nullptr) {
-          if (entry.recent) {
-            entry.recent = false;
-            return false;
-          }
-          if (!IsCold(entry.row, *rule)) return false;
+          if (entry.recent || !IsCold(entry.row, *rule)) return false;
           freed += size;
         }
         if (!entry.dirty) return false;
@@ -218,7 +228,8 @@ std::uint64_t EmbeddingTable::Drop(std::uint32_t stripe_number, const SpillRule&
   stripe.index.Sweep(
       0, stripe.index.bucket_count(),
       [&](KeyIndex::Swept& entry) {
-        if (!entry.dirty && !entry.recent && IsCold(entry.row, rule)) {
+        const bool is_spared = std::exchange(entry.recent, false);
+        if (!is_spared && !entry.dirty && IsCold(entry.row, rule)) {
           freed.push_back(entry.row);
           ++dropped;
           return true;

@@ -23,7 +23,7 @@ using Bucket = KeyIndex::Bucket;
 constexpr std::size_t kLoadNumerator = 22, kLoadDenominator = 25;
 constexpr std::size_t kSmallIndex = 4096;  // keys; below, it grows by half
 // Below this one it shrinks, to well between the two.
-constexpr std::size_t kSparseNumerator = 2, kSparseDenominator = 5;
+constexpr std::size_t kSparseNumerator = 3, kSparseDenominator = 5;
 
 constexpr unsigned kAllPlaces = (1u << KeyIndex::kBucketKeys) - 1;
 
@@ -177,7 +177,7 @@ void KeyIndex::Shrink() {
   if (size_ == 0) {
     *this = KeyIndex(pool_);
   } else if (size_ * kSparseDenominator < bucket_count_ * kBucketKeys * kSparseNumerator) {
-    Rebuild(size_ + size_ / 4);
+    Rebuild(size_ + size_ / 5);
   }
 }
 

@@ -45,7 +45,8 @@ using bench::Zipf;
 
 constexpr std::size_t kDim = 16;
 constexpr std::size_t kLookups = 4096 * 39;
-constexpr double kBytesPerRow = 144 + 16;
+constexpr std::uint64_t kRecordBytes = 144;
+constexpr double kBytesPerRow = kRecordBytes + 16;
 
 struct Options {
   std::uint64_t rows = 100'000'000;
@@ -79,6 +80,16 @@ proto::JobConfig MakeJob(const Options& options) {
   return job;
 }
 
+double WrittenBytes() {
+  std::ifstream io("/proc/self/io");
+  std::string name;
+  double value = 0;
+  while (io >> name >> value) {
+    if (name == "wchar:") return value;
+  }
+  return 0;
+}
+
 struct Totals {
   double seconds = 0;      // in Pull and Push
   double cpu_seconds = 0;  // of the process, all threads
@@ -104,7 +115,7 @@ class Bench {
       std::printf("RESULT fill=%.2f M rows/s\n",
                   static_cast<double>(options.rows) / (Now() - start) / 1e6);
     }
-    auto core = PsCore::Make(job, {.folder = options_.folder});
+    auto core = PsCore::Make(job, {.folder = options_.folder, .owns_process = true});
     CHECK(core.ok()) << core.status();
     core_ = std::move(*core);
     const double begin = Now();
@@ -123,6 +134,7 @@ class Bench {
     Rng rng(7, 7);
     Totals line, half;
     double peak_mib = 0;
+    const double written = WrittenBytes();
     const double start = Now();
     double next_line = start + options_.every;
     std::uint64_t fetched = Fetched();
@@ -142,7 +154,7 @@ class Bench {
       fetched = fetched_now;
       const double mib = AnonymousMib();
       peak_mib = std::max(peak_mib, mib);
-      if (csv.is_open()) Print(Now() - start, line, mib, csv);
+      Print(Now() - start, line, mib, csv);
       if (Now() - start > options_.seconds / 2) Add(line, &half);
       line = {};
       next_line = std::max(next_line + options_.every, Now());
@@ -160,6 +172,9 @@ class Bench {
     }
     proto::PsStatsReply stats;
     core_->Stats(&stats);
+    std::printf("RESULT written_per_row=%.2f records\n",
+                (WrittenBytes() - written) / kRecordBytes /
+                    static_cast<double>(stats.table(0).spilled_rows()));
     std::printf("RESULT store_memory=%.0f MiB\n",
                 static_cast<double>(stats.store_bytes()) / (1 << 20));
     std::printf("RESULT waits_for_room=%llu requests\n",
@@ -180,11 +195,16 @@ class Bench {
         << std::flush;
     proto::PsStatsReply stats;
     core_->Stats(&stats);
+    const auto in_mib = [](std::uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+    const double rows = in_mib(stats.table(0).resident_rows() * kRecordBytes);
+    const double index = in_mib(stats.table(0).bytes()) - rows;
+    const double store = in_mib(stats.store_bytes());
     std::printf(
-        "%6.1f s %8.0f lookups/s, %.3f in memory, %.1f MiB: rows and index %.1f, store %.1f\n", at,
-        line.LookupsPerSecond(), line.ShareInMemory(), mib,
-        static_cast<double>(stats.table(0).bytes()) / (1 << 20),
-        static_cast<double>(stats.store_bytes()) / (1 << 20));
+        "%6.1f s %8.0f lookups/s, %.1f ms CPU/batch, %.3f in memory, %.1f MiB: rows %.1f, index "
+        "%.1f, store %.1f, rest %.1f\n",
+        at, line.LookupsPerSecond(),
+        1e3 * line.cpu_seconds * kLookups / static_cast<double>(line.lookups), line.ShareInMemory(),
+        mib, rows, index, store, mib - rows - index - store);
     std::fflush(stdout);
   }
 
