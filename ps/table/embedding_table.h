@@ -132,8 +132,9 @@ class EmbeddingTable {
                       std::vector<float>* sample) const;
   // Visits stripe `stripe`: copies its dirty rows that the rule names (null: all dirty rows) to
   // `batch` and takes them for clean; `table` and `slots` make their keys. A row that came to
-  // memory since the stripe's last Drop is left alone by WriteBack and Drop. Returns the bytes of
-  // memory that Drop would free.
+  // memory since the stripe's last Drop, and was not pushed since, is left alone by WriteBack and
+  // Drop: else it would leave between its pull and its push. Returns the bytes of memory that Drop
+  // would free.
   std::uint64_t WriteBack(std::uint32_t stripe, const SpillRule* rule, std::uint16_t table,
                           const SlotRange& slots, RowBatch* batch);
   // After the batch could not be written.

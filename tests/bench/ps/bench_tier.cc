@@ -2,7 +2,7 @@
 // through PsCore, without transport and without a model.
 //
 //   bench_tier [--quick] [--rows=N] [--memory_mib=M] [--draw=zipf|uniform] [--seconds=S]
-//   [--every=S] [--csv=FILE] [--folder=DIR] [--checkpoint=DIR]
+//   [--batches=N] [--every=S] [--csv=FILE] [--folder=DIR] [--checkpoint=DIR]
 //
 // The rows (dim 16, Adagrad) come from a checkpoint, which is written first; --checkpoint keeps it,
 // and takes one that is there. Then each step draws 4096 x 39 ranks, by Zipf 1.05 or uniformly,
@@ -10,8 +10,8 @@
 // memory from the start: the reference. --memory_mib defaults to a tenth of what rows and index
 // take then. --csv: one line every --every seconds: seconds, lookups/s of the steps, share of the
 // keys that were in memory, RssAnon of the process in MiB; the same goes to the standard output,
-// with what the server says of its own memory. Ends with RESULT lines over the second half of the
-// time.
+// with what the server says of its own memory. Ends, with --batches after so many batches, with
+// RESULT lines over the second half of the time or of the batches.
 #include <unistd.h>
 
 #include <algorithm>
@@ -54,6 +54,7 @@ struct Options {
   bool zipf = true;
   double seconds = 600;
   double every = 1;
+  std::uint64_t batches = 0;
   std::string csv;
   std::string folder;
   std::string checkpoint;
@@ -138,7 +139,12 @@ class Bench {
     const double start = Now();
     double next_line = start + options_.every;
     std::uint64_t fetched = Fetched();
-    while (Now() - start < options_.seconds) {
+    auto progress = [&, batch = std::uint64_t{0}]() mutable {
+      return options_.batches > 0
+                 ? static_cast<double>(batch++) / static_cast<double>(options_.batches)
+                 : (Now() - start) / options_.seconds;
+    };
+    for (double done = progress(); done < 1; done = progress()) {
       Draw(zipf, rng);
       const double begin = Now();
       const double begin_cpu = bench::SecondsOf(CLOCK_PROCESS_CPUTIME_ID);
@@ -155,7 +161,7 @@ class Bench {
       const double mib = AnonymousMib();
       peak_mib = std::max(peak_mib, mib);
       Print(Now() - start, line, mib, csv);
-      if (Now() - start > options_.seconds / 2) Add(line, &half);
+      if (done > 0.5) Add(line, &half);
       line = {};
       next_line = std::max(next_line + options_.every, Now());
     }
@@ -172,9 +178,11 @@ class Bench {
     }
     proto::PsStatsReply stats;
     core_->Stats(&stats);
-    std::printf("RESULT written_per_row=%.2f records\n",
-                (WrittenBytes() - written) / kRecordBytes /
-                    static_cast<double>(stats.table(0).spilled_rows()));
+    if (stats.table(0).spilled_rows() > 0) {
+      std::printf("RESULT written_per_row=%.2f records\n",
+                  (WrittenBytes() - written) / kRecordBytes /
+                      static_cast<double>(stats.table(0).spilled_rows()));
+    }
     std::printf("RESULT store_memory=%.0f MiB\n",
                 static_cast<double>(stats.store_bytes()) / (1 << 20));
     std::printf("RESULT waits_for_room=%llu requests\n",
@@ -256,6 +264,8 @@ int Main(int argc, char** argv) {
       options.zipf = value == "zipf";
     } else if (flag.starts_with("--seconds=")) {
       options.seconds = std::strtod(value.c_str(), nullptr);
+    } else if (flag.starts_with("--batches=")) {
+      options.batches = std::strtoull(value.c_str(), nullptr, 10);
     } else if (flag.starts_with("--every=")) {
       options.every = std::strtod(value.c_str(), nullptr);
     } else if (flag.starts_with("--checkpoint=")) {
