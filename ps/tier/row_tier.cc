@@ -21,11 +21,9 @@ constexpr double kFreeShare = (kHighMark - kLowMark) + 1.0 / EmbeddingTable::kSp
 constexpr std::int64_t kLeastShareOfRows = 4;  // one in so many
 // By which part of its excess a maximum that was higher goes down in a round.
 constexpr std::int64_t kForget = 8;
-constexpr std::uint64_t kSmallestBatch = 256u << 10, kLargestBatch = 32u << 20;
+constexpr std::uint64_t kSmallestBatch = 256u << 10, kLargestBatch = 64u << 20;
 // Of requests and of the store's merges, at first: later it is known.
 constexpr std::int64_t kBuffers = 12 << 20;
-// Of a batch: keys and places of its rows.
-constexpr std::uint64_t kBatchOverhead = 4;  // one in so many
 
 }  // namespace
 
@@ -71,8 +69,8 @@ bool RowTier::IsFull(TableSpan tables) const {
   return is_bounded() && MemoryOf(tables) > limit_.load(std::memory_order_relaxed);
 }
 
-std::size_t RowTier::BatchBytes() const {
-  return is_bounded() ? std::clamp(memory_bytes_ / 32, kSmallestBatch, kLargestBatch)
+std::size_t RowTier::MostBatchBytes() const {
+  return is_bounded() ? std::clamp(memory_bytes_ / 16, kSmallestBatch, kLargestBatch)
                       : kLargestBatch / 2;
 }
 
@@ -84,8 +82,8 @@ void RowTier::MeasureRest(TableSpan tables, const RowStore& store) {
     unusable += table->unusable_bytes();
   }
   const auto anonymous = static_cast<std::int64_t>(AnonymousMemoryBytes());
-  auto rest =
-      static_cast<std::int64_t>(store.MemoryBytes() + BatchBytes() + BatchBytes() / kBatchOverhead);
+  // A round seldom writes more at once; keys and places take a quarter beside the records.
+  auto rest = static_cast<std::int64_t>(store.MemoryBytes() + BatchBytes() / 4 * 5);
   if (scope_ == Scope::kProcess) rest = std::max(rest + kBuffers, anonymous - reserved);
   rest_ = std::max(rest, rest_ - (rest_ - rest) / kForget);
   const std::int64_t taken = rest_ + unusable;
@@ -137,7 +135,8 @@ Status RowTier::WriteBack(TableSpan tables, const SlotRange& slots, RowStore& st
           next_.stripe, &rule_, static_cast<std::uint16_t>(next_.table), slots, &batch_));
     }
     if (++next_.stripe == kStripes) next_ = {next_.table + 1, 0};
-    if (IsFullBatch(batch_)) RETURN_IF_ERROR(WriteRows(tables, slots, store, &batch_, before));
+    if (batch_.bytes() >= MostBatchBytes())
+      RETURN_IF_ERROR(WriteRows(tables, slots, store, &batch_, before));
   }
   return WriteRows(tables, slots, store, &batch_, before);
 }

@@ -44,14 +44,17 @@ class RowTier {
   // 0: no limit.
   RowTier(std::uint64_t memory_bytes, Scope scope) : memory_bytes_(memory_bytes), scope_(scope) {}
 
-  // Bytes of rows that are written at once, about: the more, the less the store has to merge.
-  std::size_t BatchBytes() const;
-  bool IsFullBatch(const RowBatch& batch) const { return batch.bytes() >= BatchBytes(); }
+  // Bytes of rows that are written at once, about, and at most: the more, the less the store has to
+  // merge.
+  std::size_t BatchBytes() const { return MostBatchBytes() / 2; }
+  std::size_t MostBatchBytes() const;
 
   bool is_bounded() const { return memory_bytes_ != 0; }
   // Rows should leave; and nothing more must come to memory before some have left.
   bool NeedsRoom(TableSpan tables) const;
   bool IsFull(TableSpan tables) const;
+  // For the thread that calls WriteBack, empty between its uses: its memory is counted.
+  RowBatch& batch() { return batch_; }
   // What is not for rows is taken off the limit: the store's memory, or whatever the process has
   // besides, and pages of rows and index that are not full.
   void MeasureRest(TableSpan tables, const RowStore& store);
