@@ -94,10 +94,21 @@ const OriginTree& NodeOfTable(const OriginTree& origins, const JobConfig& writte
   return origins.At(JobConfig::kTableDefaultsFieldNumber);
 }
 
+// With less, what a server needs beside its rows is most of it.
+constexpr std::uint64_t kLeastMemoryMib = 64;
+
 // Rows of a table that steps as a whole cannot leave memory.
 void CheckMemory(const OriginTree& origins, const JobConfig& written, const JobConfig& job,
                  ProblemList* problems) {
-  if (job.server().memory_mib() == 0) return;
+  const std::uint64_t memory_mib = job.server().memory_mib();
+  if (memory_mib == 0) return;
+  if (memory_mib < kLeastMemoryMib) {
+    problems->Add(origins.At(JobConfig::kServerFieldNumber)
+                      .At(proto::ServerConfig::kMemoryMibFieldNumber)
+                      .origin,
+                  StrCat("server.memory_mib is ", memory_mib, "; a server needs at least ",
+                         kLeastMemoryMib, " MiB, and with 0 it keeps all rows in memory"));
+  }
   for (const TableConfig& table : job.table()) {
     if (table.l2_rows() != TableConfig::ALL) continue;
     const OriginTree& node =
@@ -105,7 +116,7 @@ void CheckMemory(const OriginTree& origins, const JobConfig& written, const JobC
                     [](const TableConfig& said) { return said.has_l2_rows(); });
     problems->Add(node.At(TableConfig::kL2RowsFieldNumber).origin,
                   StrCat("table \"", table.name(), "\" has l2_rows ALL, which changes every row ",
-                         "with every push, and server.memory_mib ", job.server().memory_mib(),
+                         "with every push, and server.memory_mib ", memory_mib,
                          ", which sends rows to the database: take one of them back"));
     return;  // table_defaults would say it for each table
   }

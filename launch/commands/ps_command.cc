@@ -159,6 +159,7 @@ Status Serve(StopSignals* signals) {
                                FLAGS_ps);
   core_options.log_by_default = true;
   core_options.job_epoch = joined.job_epoch();
+  core_options.owns_process = true;
   ASSIGN_OR_RETURN(const std::unique_ptr<ps::PsCore> core, ps::PsCore::Make(job, core_options));
   if (joined.recover()) RETURN_IF_ERROR(Recover(core.get(), stub.get()));
   ps::PsIdentity identity;

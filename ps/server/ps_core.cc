@@ -12,6 +12,7 @@
 #include "ps/optim/finite.h"
 #include "ps/server/process_memory.h"
 #include "ps/server/ps_core_impl.h"
+#include "ps/tier/allocator.h"
 
 namespace cairn::ps {
 namespace {
@@ -97,12 +98,14 @@ PsCoreImpl::PsCoreImpl(const proto::JobConfig& job, const PsOptions& options, Fo
       folder_lock_(std::move(lock)),
       job_epoch_(options.job_epoch),
       model_(std::move(model)),
-      tier_(std::uint64_t{job.server().memory_mib()} << 20),
+      tier_(std::uint64_t{job.server().memory_mib()} << 20,
+            options.owns_process ? RowTier::Scope::kProcess : RowTier::Scope::kTables),
       evictor_(slots_),
       slot_load_(slots_) {
   for (int i = 0; i <= job.table_size(); ++i) gates_.push_back(std::make_unique<OrderGate>());
   const bool evicts = std::ranges::any_of(
       model_.tables, [](const auto& table) { return table->eviction().evicts(); });
+  if (tier_.is_bounded() && options.owns_process) ReturnFreedMemoryAtOnce();
   if (tier_.is_bounded() || durability_.logged || evicts)
     keeper_ = std::thread([this] { KeeperLoop(); });
 }

@@ -50,6 +50,9 @@ struct PsOptions {
   // What durability OF_MODE of the job stands for.
   bool log_by_default = false;
   std::uint64_t job_epoch = 0;  // see SetJobEpoch
+  // server.memory_mib bounds all anonymous memory of the process, not only what the server knows
+  // of: requests, and what the allocator keeps, leave less for rows.
+  bool owns_process = false;
 };
 
 // Which rows a key without a row reads as; see worker::PullMode.

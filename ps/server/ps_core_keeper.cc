@@ -255,15 +255,14 @@ Status PsCoreImpl::FindEvictable(std::uint64_t generation, bool* found_all) {
 }
 
 Status PsCoreImpl::WriteDirtyRows(std::uint64_t generation) {
-  RowBatch batch;
-  batch.Reserve(RowTier::kBatchRows, 2 * RowTier::kBatchBytes);
+  RowBatch& batch = tier_.batch();
   for (std::size_t t = 0; t < static_cast<std::size_t>(job_.table_size()); ++t) {
     for (std::uint32_t stripe = 0; stripe < kStripes;) {
       if (KeeperStops()) return absl::CancelledError("the server ends");
       // Let go of the lock after each batch: a snapshot need not wait for all of them.
       ReadLock lock(state_lock_);
       if (generation != generation_ || !CheckReady().ok()) return OkStatus();
-      while (stripe < kStripes && !RowTier::IsFullBatch(batch)) {
+      while (stripe < kStripes && batch.bytes() < tier_.BatchBytes()) {
         model_.tables[t]->WriteBack(stripe++, nullptr, static_cast<std::uint16_t>(t), slots_,
                                     &batch);
       }

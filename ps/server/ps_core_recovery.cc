@@ -185,9 +185,9 @@ Status PsCoreImpl::CheckLogged(const PushRecord& push) {
 
 Status PsCoreImpl::LoadNamed(NamedRows* named) {
   if (tier_.is_bounded()) {
-    tier_.SetAside(named->bytes(), *store_);
+    tier_.SetAside(named->bytes(), model_.tables, *store_);
     const Status spilled = SpillIfFull();
-    tier_.SetAside(0, *store_);
+    tier_.SetAside(0, model_.tables, *store_);
     RETURN_IF_ERROR(spilled);
   }
   return LoadNamedRows(*store_, model_.tables, slots_, named);

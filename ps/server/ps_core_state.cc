@@ -160,8 +160,9 @@ Status PsCoreImpl::ResetStore(const std::string& copy_of) {
 Status PsCoreImpl::OpenStore() {
   RocksStoreOptions options;
   options.reserve_bytes = job_.server().disk_reserve_mib() * kMiB;
+  if (tier_.is_bounded()) options.FitTo(job_.server().memory_mib() * kMiB);
   ASSIGN_OR_RETURN(store_, OpenRocksStore(LiveFolder(), options));
-  tier_.MeasureStore(*store_);
+  tier_.MeasureRest(model_.tables, *store_);
   store_rows_.clear();
   for (std::size_t t = 0; t < model_.tables.size(); ++t) {
     store_rows_.push_back(

@@ -83,9 +83,17 @@ rocksdb::Options MakeOptions(const RocksStoreOptions& wanted) {
   options.allow_concurrent_memtable_write = false;
 
   options.max_background_jobs = wanted.background_jobs;
-  options.target_file_size_base = kIngestFileBytes;
+  options.target_file_size_base = wanted.file_bytes;
   if (wanted.compaction == CompactionStyle::kUniversal) {
     options.compaction_style = rocksdb::kCompactionStyleUniversal;
+  } else {
+    // Levels are sized from the last one up: else rows that were written again fill levels in
+    // between, whose index and filters take memory, before the last one loses its old records.
+    options.level_compaction_dynamic_level_bytes = true;
+    // Sets of rows are small against the levels: with 4 files and 10 times, a row is written 10
+    // times instead of 7.
+    options.level0_file_num_compaction_trigger = 8;
+    options.max_bytes_for_level_multiplier = 6;
   }
   // Writers are held up late: a store that is behind reads slower, one that stalls stops pushes.
   options.level0_slowdown_writes_trigger = 40;

@@ -12,8 +12,6 @@
 
 namespace cairn::ps {
 
-inline constexpr std::uint64_t kIngestFileBytes = 128u << 20;
-
 // Options of the database and all its families.
 rocksdb::Options MakeOptions(const RocksStoreOptions& wanted);
 

@@ -63,7 +63,7 @@ class RocksStore : public RowStore {
     RETURN_IF_ERROR(space_.Take(bytes + bytes / 8 + 32 * count));
     if (count >= wanted_.ingest_records || bytes >= wanted_.ingest_bytes) {
       // Ingestion is never held up. Where compactions lag, memtables make larger files of it.
-      if (bytes >= kIngestFileBytes || Level0Files(family) < kMaxLevel0Files) {
+      if (bytes >= wanted_.file_bytes || Level0Files(family) < kMaxLevel0Files) {
         return Ingest(Handle(family), count, at);
       }
     }
@@ -289,7 +289,7 @@ class RocksStore : public RowStore {
                                     /*invalidate_page_cache=*/false);
       RETURN_IF_ERROR(Convert(
           writer.Open(JoinPath(folder_, StrCat(kIngestPrefix, ingest.external_files.size())))));
-      for (std::uint64_t written = 0; i < count && written < kIngestFileBytes; ++i) {
+      for (std::uint64_t written = 0; i < count && written < wanted_.file_bytes; ++i) {
         const StoreRecord record = at(i);
         if (i > 0 && record.key <= last) return NotAscending();
         last = record.key;

@@ -12,7 +12,11 @@
 // themselves when there is space. Background jobs that failed are resumed.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string>
 
 #include "ps/store/row_store.h"
 
@@ -35,6 +39,14 @@ struct RocksStoreOptions {
   // Sets of at least this many records or bytes are ingested as files.
   std::size_t ingest_records = 10'000;
   std::uint64_t ingest_bytes = 16u << 20;
+  // Of the largest files. A file that is being written takes a tenth of that in memory.
+  std::uint64_t file_bytes = 128u << 20;
+
+  // For a server that has `memory_bytes` for everything.
+  void FitTo(std::uint64_t memory_bytes) {
+    memtable_bytes = std::clamp<std::uint64_t>(memory_bytes / 64, 1u << 20, memtable_bytes);
+    file_bytes = std::clamp<std::uint64_t>(memory_bytes / 16, 8u << 20, file_bytes);
+  }
 };
 
 // Opens the database in `folder`; makes it if it is not there, unless read_only.

@@ -1,10 +1,14 @@
 // Memory for the indexes of one table's stripes. An index is smaller than a huge page for long, and
-// look-ups that miss the address cache cost more than those that miss the data caches; so blocks of
-// equal size are cut from shared huge pages. A huge page whose blocks are all free is returned.
+// look-ups that miss the address cache cost more than those that miss the data caches; so blocks
+// lie side by side in huge pages, each in the first gap that has room. A huge page without blocks
+// goes back to the kernel.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <list>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -21,7 +25,7 @@ class BlockPool {
    public:
     Block() = default;
     ~Block() {
-      if (pool_ != nullptr) pool_->Free(data_);
+      if (pool_ != nullptr) pool_->Free(*this);
     }
     Block(Block&& other) noexcept { *this = std::move(other); }
     Block& operator=(Block&& other) noexcept {
@@ -36,32 +40,38 @@ class BlockPool {
 
    private:
     friend class BlockPool;
-    BlockPool* pool_ = nullptr;  // null: nothing, or own_
+    BlockPool* pool_ = nullptr;  // null: no block
     std::byte* data_ = nullptr;
     std::size_t bytes_ = 0;
-    Pages own_;
+    Pages own_;  // of a small or large block
   };
 
-  // At least `bytes`, rounded up to a size of the pool (steps of about 3 %).
+  // At least `bytes`, rounded up to a size of the pool (steps of 3 %).
   Block Allocate(std::size_t bytes) EXCLUDES(mu_);
+
+  // Of all pages that have a block, whole ones.
+  std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr std::size_t kSmallestBlock = 16u << 10;  // smaller ones come from the allocator
   static constexpr std::size_t kLargestBlock = 64u << 20;   // larger ones have pages of their own
+  static constexpr std::size_t kPage = 2u << 20;
+  static constexpr std::size_t kSmallestRegion = 2u << 20, kLargestRegion = 256u << 20;
   struct Region {
     Pages pages;
-    std::size_t block_bytes;
-    std::vector<bool> used;
+    std::map<std::size_t, std::size_t> gaps;  // begin -> bytes; no two touch
+    std::vector<std::uint32_t> blocks;        // by huge page: those that lie in it, if in part
   };
 
-  // A region that is cut into 32 or more blocks of the size; what no block has touched costs no
-  // memory.
-  static std::size_t RegionBytes(std::size_t bytes);
   static std::size_t RoundUp(std::size_t bytes);
-  void Free(const std::byte* data) EXCLUDES(mu_);
+  // The region's first gap of that size, or nothing.
+  std::byte* Cut(Region& region, std::size_t bytes) REQUIRES(mu_);
+  void Count(Region& region, std::size_t begin, std::size_t bytes, int change) REQUIRES(mu_);
+  void Free(const Block& block) EXCLUDES(mu_);
 
   Mutex mu_;
   std::list<Region> regions_ GUARDED_BY(mu_);
+  std::atomic<std::size_t> bytes_{0};
 };
 
 }  // namespace cairn::ps

@@ -280,6 +280,18 @@ void EmbeddingTable::MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> 
   memory_bytes_.fetch_add(MeasureStripe(stripe) - before, std::memory_order_relaxed);
 }
 
+std::int64_t EmbeddingTable::reserved_bytes() const {
+  return static_cast<std::int64_t>(memory_.bytes() + index_memory_.bytes());
+}
+
+std::int64_t EmbeddingTable::unusable_bytes() const {
+  const auto bytes_of = [this](std::uint32_t rows) {
+    return static_cast<std::int64_t>(rows * memory_.row_bytes());
+  };
+  const std::int64_t index = memory_bytes() - bytes_of(memory_.used());
+  return std::max<std::int64_t>(reserved_bytes() - bytes_of(memory_.end()) - index, 0);
+}
+
 std::int64_t EmbeddingTable::MeasureStripe(const Stripe& stripe) const NO_THREAD_SAFETY_ANALYSIS {
   return static_cast<std::int64_t>(stripe.index.bytes() +
                                    stripe.index.size() * layout_.RecordBytes());
@@ -288,19 +300,14 @@ std::int64_t EmbeddingTable::MeasureStripe(const Stripe& stripe) const NO_THREAD
 // A row whose state is set; value and metadata are for the caller to fill (metadata is zero).
 std::uint32_t EmbeddingTable::NewRow(Stripe& stripe, std::uint64_t key, std::uint32_t hash,
                                      bool dirty) NO_THREAD_SAFETY_ANALYSIS {
-  std::uint32_t row;
-  if (!stripe.free_rows.empty()) {
-    row = stripe.free_rows.back();
-    stripe.free_rows.pop_back();
-    layout_.SetMetadataOfRest(memory_.Rest(row), {});
-  } else {
-    if (stripe.rows_left == 0) {
-      stripe.next_row = memory_.AllocateBlock();
-      stripe.rows_left = RowMemory::kBlockRows;
-    }
-    row = stripe.next_row++;
-    --stripe.rows_left;
+  if (stripe.free_rows.empty()) {
+    // A few at once, but not more than a small table has.
+    memory_.Take(std::clamp<std::size_t>(stripe.index.size() / 8, 1, kFreeRows), &stripe.free_rows);
+    std::ranges::reverse(stripe.free_rows);
   }
+  const std::uint32_t row = stripe.free_rows.back();
+  stripe.free_rows.pop_back();
+  layout_.SetMetadataOfRest(memory_.Rest(row), {});
   stripe.index.Insert(key, hash, row, dirty);
   optimizer_->InitState(layout_.StateOfRest(memory_.Rest(row)));
   return row;
@@ -336,6 +343,11 @@ void EmbeddingTable::LoadGroup(Stripe& stripe, std::span<const IndexedKey> group
 void EmbeddingTable::SetRecord(std::uint32_t row, const std::byte* record) {
   std::memcpy(memory_.Value(row), record, layout_.ValueBytes());
   std::memcpy(memory_.Rest(row), record + layout_.ValueBytes(), layout_.RestBytes());
+}
+
+void EmbeddingTable::CopyRow(std::uint32_t from, std::uint32_t to) {
+  std::memcpy(memory_.Value(to), memory_.Value(from), layout_.ValueBytes());
+  std::memcpy(memory_.Rest(to), memory_.Rest(from), layout_.RestBytes());
 }
 
 void EmbeddingTable::CopyRecord(std::uint32_t row, std::byte* record) const {

@@ -139,14 +139,17 @@ class EmbeddingTable {
                       std::vector<float>* sample) const;
   // Visits stripe `stripe`: copies its dirty rows that the rule names (null: all dirty rows) to
   // `batch` and takes them for clean; `table` and `slots` make their keys. A row that came to
-  // memory since the last visit is left alone this time. Returns the bytes of memory that Drop
+  // memory since the stripe's last Drop, and was not pushed since, is left alone by WriteBack and
+  // Drop: else it would leave between its pull and its push. Returns the bytes of memory that Drop
   // would free.
   std::uint64_t WriteBack(std::uint32_t stripe, const SpillRule* rule, std::uint16_t table,
                           const SlotRange& slots, RowBatch* batch);
   // After the batch could not be written.
   void MarkDirty(const KeyGroups& keys);
   void MarkDirty(std::uint64_t key);
-  // Forgets the clean rows of the stripe that the rule names. Returns the bytes freed.
+  // Forgets the clean rows of the stripe that the rule names. Returns the bytes freed. When all
+  // stripes have been visited, rows in use have about as many pages as they need. No other call
+  // may know a row's number.
   std::uint64_t Drop(std::uint32_t stripe, const SpillRule& rule);
 
   // Rows may lie in the store alone.
@@ -165,6 +168,13 @@ class EmbeddingTable {
 
   // Bytes of rows in memory and of the index, as of now.
   std::int64_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
+  // Bytes of the pages that these lie in: what the process pays for them. Drop returns pages.
+  std::int64_t reserved_bytes() const;
+  // Those of them that no row could use: gaps between indexes, and the rest of the last page.
+  std::int64_t unusable_bytes() const;
+  // Beyond that the free rows between those in use are one in so many of them, once each stripe has
+  // been visited by Drop.
+  static constexpr std::uint32_t kSpareRows = 32;
 
   // Adds or replaces rows by stored records: layout().RecordBytes() bytes at
   // records + position * layout().RecordBytes() for each key, of any alignment.
@@ -197,6 +207,7 @@ class EmbeddingTable {
   std::size_t PullGroup(Stripe& stripe, std::span<const IndexedKey> group, AbsentValue absent,
                         float* values, std::vector<IndexedKey>* misses);
   Status PullCold(std::span<const IndexedKey> misses, AbsentValue absent, float* values);
+  Status PullSomeCold(std::span<const IndexedKey> misses, AbsentValue absent, float* values);
   void FillAbsent(std::span<const IndexedKey> keys, AbsentValue absent, float* values) const;
   // Takes the keys that have a row off the list. The stripe's lock is held.
   void KeepAbsent(const Stripe& stripe, std::vector<IndexedKey>* keys) const;
@@ -239,6 +250,7 @@ class EmbeddingTable {
   void LoadGroup(Stripe& stripe, std::span<const IndexedKey> group, const std::byte* records,
                  bool dirty);
   void SetRecord(std::uint32_t row, const std::byte* record);
+  void CopyRow(std::uint32_t from, std::uint32_t to);
   EvictionReason ReasonFor(const std::byte* value, const RowMetadata& metadata,
                            const EvictionTime& time) const;
   EvictionReason ReasonForRow(std::uint32_t row, const EvictionTime& time) const;

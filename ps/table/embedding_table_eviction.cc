@@ -70,7 +70,7 @@ void EmbeddingTable::Evict(std::uint64_t key, EvictionReason reason) {
   if (row == KeyIndex::kNoRow) {
     cold_rows_.fetch_sub(1, std::memory_order_relaxed);
   } else {
-    stripe.free_rows.push_back(row);
+    memory_.Return({&row, 1});
     memory_bytes_.fetch_sub(static_cast<std::int64_t>(layout_.RecordBytes()),
                             std::memory_order_relaxed);
   }

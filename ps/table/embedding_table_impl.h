@@ -16,6 +16,8 @@ constexpr std::size_t kBatch = 512;
 constexpr std::size_t kRowsAhead = 32;
 // As EmbeddingTable::Make checks.
 constexpr std::size_t kMaxDim = 4096;
+// Free rows that a stripe keeps for itself, at most.
+constexpr std::size_t kFreeRows = 64;
 // Records longer than this are left to the hardware's own prefetcher after the first lines.
 constexpr std::size_t kMaxPrefetchBytes = 512;
 
@@ -46,9 +48,7 @@ struct alignas(64) EmbeddingTable::Stripe {
   explicit Stripe(BlockPool* pool) : index(pool) {}
   mutable StripeLock lock;
   KeyIndex index GUARDED_BY(lock);
-  std::uint32_t next_row GUARDED_BY(lock) = 0;  // in the block in use
-  std::uint32_t rows_left GUARDED_BY(lock) = 0;
-  std::vector<std::uint32_t> free_rows GUARDED_BY(lock);  // of dropped rows
+  std::vector<std::uint32_t> free_rows GUARDED_BY(lock);  // taken in advance, highest first
 };
 
 }  // namespace cairn::ps

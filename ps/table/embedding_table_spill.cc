@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include <glog/logging.h>
 
@@ -10,6 +11,12 @@
 #include "ps/table/embedding_table_impl.h"
 
 namespace cairn::ps {
+namespace {
+
+// Looked for in the store together: more take more memory and are not found faster.
+constexpr std::size_t kFetchRows = 8192;
+
+}  // namespace
 
 void EmbeddingTable::SetStore(const ColdRows* store, std::int64_t rows) {
   store_ = store;
@@ -18,6 +25,15 @@ void EmbeddingTable::SetStore(const ColdRows* store, std::int64_t rows) {
 
 Status EmbeddingTable::PullCold(std::span<const IndexedKey> misses, AbsentValue absent,
                                 float* values) {
+  for (; !misses.empty(); misses = misses.subspan(std::min(kFetchRows, misses.size()))) {
+    RETURN_IF_ERROR(
+        PullSomeCold(misses.first(std::min(kFetchRows, misses.size())), absent, values));
+  }
+  return OkStatus();
+}
+
+Status EmbeddingTable::PullSomeCold(std::span<const IndexedKey> misses, AbsentValue absent,
+                                    float* values) {
   std::vector<std::uint32_t> found;
   std::vector<std::byte> records;
   RETURN_IF_ERROR(Fetch(misses, &found, &records));
@@ -59,11 +75,14 @@ Status EmbeddingTable::MakeResident(const KeyGroups& keys) {
       }
     }
   }
-  if (misses.empty()) return OkStatus();
-  std::vector<std::uint32_t> found;
-  std::vector<std::byte> records;
-  RETURN_IF_ERROR(Fetch(misses, &found, &records));
-  Promote(misses, found, records.data());
+  for (std::size_t i = 0; i < misses.size(); i += kFetchRows) {
+    const auto some = std::span<const IndexedKey>(misses).subspan(i).first(
+        std::min(kFetchRows, misses.size() - i));
+    std::vector<std::uint32_t> found;
+    std::vector<std::byte> records;
+    RETURN_IF_ERROR(Fetch(some, &found, &records));
+    Promote(some, found, records.data());
+  }
   return OkStatus();
 }
 
@@ -75,6 +94,8 @@ Status EmbeddingTable::Fetch(std::span<const IndexedKey> keys, std::vector<std::
   const std::size_t size = layout_.RecordBytes();
   std::vector<std::uint32_t> index;  // in the order of the store
   std::vector<std::byte> read;
+  index.reserve(keys.size());
+  read.reserve(keys.size() * size);
   Status damaged;
   RETURN_IF_ERROR(store_->Fetch(wanted,
                                 [&](std::size_t i, std::string_view record) {
@@ -196,11 +217,7 @@ std::uint64_t EmbeddingTable::WriteBack(std::uint32_t stripe_number, const Spill
       0, stripe.index.bucket_count(),
       [&](KeyIndex::Swept& entry) {
         if (rule != nullptr) {
-          if (entry.recent) {
-            entry.recent = false;
-            return false;
-          }
-          if (!IsCold(entry.row, *rule)) return false;
+          if (entry.recent || !IsCold(entry.row, *rule)) return false;
           freed += size;
         }
         if (!entry.dirty) return false;
@@ -235,26 +252,43 @@ void EmbeddingTable::MarkDirty(std::uint64_t key) {
   stripe.index.FindAndMark({&indexed, 1}, &row);
 }
 
+// Rows beyond the bound move to free ones below it, which the rows that go make more of.
 std::uint64_t EmbeddingTable::Drop(std::uint32_t stripe_number, const SpillRule& rule) {
   Stripe& stripe = *stripes_[stripe_number];
   WriteLock lock(stripe.lock);
   const std::int64_t before = MeasureStripe(stripe);
+  memory_.Return(stripe.free_rows);
+  stripe.free_rows.clear();
+  const std::uint32_t used = memory_.used();
+  const std::uint32_t bound = used + used / kSpareRows;
+  std::vector<std::uint32_t> freed;
   std::int64_t dropped = 0;
   stripe.index.Sweep(
       0, stripe.index.bucket_count(),
       [&](KeyIndex::Swept& entry) {
-        if (entry.dirty || entry.recent || !IsCold(entry.row, rule)) return false;
-        stripe.free_rows.push_back(entry.row);
-        ++dropped;
-        return true;
+        const bool is_spared = std::exchange(entry.recent, false);
+        if (!is_spared && !entry.dirty && IsCold(entry.row, rule)) {
+          freed.push_back(entry.row);
+          ++dropped;
+          return true;
+        }
+        if (entry.row >= bound) {
+          if (const auto row = memory_.TakeBelow(bound)) {
+            CopyRow(entry.row, *row);
+            freed.push_back(std::exchange(entry.row, *row));
+          }
+        }
+        return false;
       },
       PrefetchMetadata());
   stripe.index.Shrink();
+  memory_.Return(freed);
+  memory_.Trim();
   cold_rows_.fetch_add(dropped, std::memory_order_relaxed);
   spilled_rows_.fetch_add(static_cast<std::uint64_t>(dropped), std::memory_order_relaxed);
-  const std::int64_t freed = before - MeasureStripe(stripe);
-  memory_bytes_.fetch_sub(freed, std::memory_order_relaxed);
-  return static_cast<std::uint64_t>(freed);
+  const std::int64_t gone = before - MeasureStripe(stripe);
+  memory_bytes_.fetch_sub(gone, std::memory_order_relaxed);
+  return static_cast<std::uint64_t>(gone);
 }
 
 }  // namespace cairn::ps

@@ -23,7 +23,7 @@ using Bucket = KeyIndex::Bucket;
 constexpr std::size_t kLoadNumerator = 22, kLoadDenominator = 25;
 constexpr std::size_t kSmallIndex = 4096;  // keys; below, it grows by half
 // Below this one it shrinks, to well between the two.
-constexpr std::size_t kSparseNumerator = 2, kSparseDenominator = 5;
+constexpr std::size_t kSparseNumerator = 3, kSparseDenominator = 5;
 
 constexpr unsigned kAllPlaces = (1u << KeyIndex::kBucketKeys) - 1;
 
@@ -34,6 +34,11 @@ inline unsigned Match(const Bucket& bucket, std::uint64_t key) {
     match |= static_cast<unsigned>(bucket.keys[i] == key) << i;
   }
   return match & ((1u << bucket.count) - 1);
+}
+
+inline void Mark(Bucket& bucket, unsigned match) {
+  bucket.dirty |= static_cast<std::uint8_t>(match);
+  bucket.recent &= static_cast<std::uint8_t>(~match);
 }
 
 // Keys that their home bucket does not have though keys went past it: looked for after the others,
@@ -55,7 +60,7 @@ template <bool kMark>
       Bucket& bucket = buckets[probe.bucket()];
       const unsigned match = Match(bucket, keys[i].key);
       if (match != 0) {
-        if constexpr (kMark) bucket.dirty |= static_cast<std::uint8_t>(match);
+        if constexpr (kMark) Mark(bucket, match);
         rows[i] = bucket.rows[std::countr_zero(match)];
         break;
       }
@@ -71,7 +76,7 @@ CAIRN_KERNEL_BODY void Resolve(Bucket* buckets, std::size_t count, std::size_t b
                                unsigned match, std::span<const IndexedKey> keys, Pending& pending,
                                std::uint32_t* rows) {
   if (match != 0) [[likely]] {
-    if constexpr (kMark) buckets[b].dirty |= static_cast<std::uint8_t>(match);
+    if constexpr (kMark) Mark(buckets[b], match);
     rows[i] = buckets[b].rows[std::countr_zero(match)];
     return;
   }
@@ -177,7 +182,7 @@ void KeyIndex::Shrink() {
   if (size_ == 0) {
     *this = KeyIndex(pool_);
   } else if (size_ * kSparseDenominator < bucket_count_ * kBucketKeys * kSparseNumerator) {
-    Rebuild(size_ + size_ / 4);
+    Rebuild(size_ + size_ / 5);
   }
 }
 

@@ -1,6 +1,6 @@
 // Open-addressing index of one stripe: key -> row number, with two marks for each row: dirty
 // (changed since it was last written to the database) and recent (came or came back since the last
-// sweep).
+// sweep, and was not marked dirty since).
 //
 // Buckets of five keys with their row numbers fill one cache line each, so that a look-up costs one
 // miss. A key lives in its home bucket or, when that is full, in a second one that its hash names,
@@ -34,7 +34,7 @@ class KeyIndex {
   // rows[i] = row of keys[i], or kNoRow. Buckets are prefetched some keys ahead, so many keys in
   // one call are found much faster than one by one.
   void Find(std::span<const IndexedKey> keys, std::uint32_t* rows) const;
-  // The same; marks the rows that are there as dirty.
+  // The same; marks the rows that are there as dirty, and no longer recent.
   void FindAndMark(std::span<const IndexedKey> keys, std::uint32_t* rows);
 
   // Adds a key that is not there; it is recent.
@@ -68,7 +68,7 @@ class KeyIndex {
   void MarkAllClean();
   void MarkAllDirty();
 
-  // An entry as a sweep sees it; the marks may be changed.
+  // An entry as a sweep sees it; the row and the marks may be changed.
   struct Swept {
     std::uint64_t key;
     std::uint32_t row;
@@ -92,6 +92,7 @@ class KeyIndex {
         Swept entry{bucket.keys[i], bucket.rows[i], (bucket.dirty >> i & 1) != 0,
                     (bucket.recent >> i & 1) != 0};
         const bool remove = visit(entry);
+        bucket.rows[i] = entry.row;
         SetBit(&bucket.dirty, i, entry.dirty);
         SetBit(&bucket.recent, i, entry.recent);
         if (remove) RemoveAt(b, i);

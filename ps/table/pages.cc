@@ -42,7 +42,20 @@ Pages::Pages(std::size_t bytes, Huge huge) {
   const bool advise = huge == Huge::kAdvise && bytes >= kHugePage;
   bytes_ = (bytes + 4095) / 4096 * 4096;
   data_ = MapAligned(bytes_, advise ? kHugePage : 4096);
-  if (advise) madvise(data_, bytes_, MADV_HUGEPAGE);  // refused: ordinary pages serve as well
+  if (!advise) return;
+  grain_ = kHugePage;
+  madvise(data_, bytes_, MADV_HUGEPAGE);  // refused: ordinary pages serve as well
+}
+
+// A part of a huge page would stay in memory as a whole until the kernel splits it.
+void Pages::Release(std::size_t begin, std::size_t end) {
+  if (bytes_ < kSmallestMapping) {
+    if (begin < end) std::memset(data_ + begin, 0, end - begin);
+    return;
+  }
+  begin = (begin + grain_ - 1) / grain_ * grain_;
+  end = end == bytes_ ? end : end / grain_ * grain_;
+  if (begin < end) PCHECK(madvise(data_ + begin, end - begin, MADV_DONTNEED) == 0);
 }
 
 Pages::~Pages() {

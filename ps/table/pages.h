@@ -17,19 +17,28 @@ class Pages {
   Pages(std::size_t bytes, Huge huge);
   ~Pages();
   Pages(Pages&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)),
+        grain_(other.grain_) {}
   Pages& operator=(Pages&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(grain_, other.grain_);
     return *this;
   }
 
   std::byte* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
+  // Bytes that the kernel gives and takes at once: 2 MiB where huge pages were asked for.
+  std::size_t grain() const { return grain_; }
+
+  // Gives whole grains inside [begin, end) back to the kernel; what was in them reads as 0 again.
+  void Release(std::size_t begin, std::size_t end);
 
  private:
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
+  std::size_t grain_ = 4096;
 };
 
 }  // namespace cairn::ps

@@ -29,37 +29,56 @@ RowArena::RowArena(std::size_t stride)
   CHECK_GT(stride, 0u);
 }
 
-std::uint32_t RowArena::AllocateBlock() {
-  MutexLock lock(mu_);
-  CHECK_LE(next_row_ + kBlockRows, max_rows_) << "a table has outgrown its arena";
-  const auto first = static_cast<std::uint32_t>(next_row_);
-  if ((first & slab_mask_) == 0) {
-    slabs()[first >> slab_shift_].store(CutSlab(), std::memory_order_relaxed);
+void RowArena::AddBlock() {
+  CHECK_LE(rows_ + kBlockRows, max_rows_) << "a table has outgrown its arena";
+  if (const std::size_t slab = rows_ >> slab_shift_; slab == slab_count_) {
+    slabs()[slab].store(CutSlab(slab), std::memory_order_relaxed);
+    ++slab_count_;
   }
-  next_row_ += kBlockRows;
-  return first;
+  rows_ += kBlockRows;
+  bytes_ = Measure();
 }
 
-std::byte* RowArena::CutSlab() {
-  const std::size_t slab = stride_ << slab_shift_;
-  if (regions_.empty() || region_used_ + slab > regions_.back().bytes()) {
+std::byte* RowArena::CutSlab(std::size_t slab) {
+  const std::size_t bytes = stride_ << slab_shift_;
+  if (regions_.empty() ||
+      (slab - regions_.back().first_slab + 1) * bytes > regions_.back().pages.bytes()) {
     // The first region is not advised: a huge page would be more than a small table needs.
-    const std::size_t bytes =
-        regions_.empty() ? slab
-                         : std::max(slab, std::min(2 * regions_.back().bytes(), kLargestRegion));
-    regions_.emplace_back(bytes, regions_.empty() ? Pages::Huge::kNo : Pages::Huge::kAdvise);
-    region_used_ = 0;
+    const std::size_t wanted =
+        regions_.empty()
+            ? bytes
+            : std::max(bytes, std::min(2 * regions_.back().pages.bytes(), kLargestRegion));
+    regions_.push_back(
+        {Pages(wanted, regions_.empty() ? Pages::Huge::kNo : Pages::Huge::kAdvise), slab});
   }
-  std::byte* const out = regions_.back().data() + region_used_;
-  region_used_ += slab;
-  return out;
+  return regions_.back().pages.data() + (slab - regions_.back().first_slab) * bytes;
 }
 
-std::size_t RowArena::ReservedBytes() const {
-  MutexLock lock(mu_);
+std::size_t RowArena::BytesBefore(std::size_t row, const Region& region) const {
+  const std::size_t slab = row >> slab_shift_;
+  if (slab < region.first_slab) return 0;
+  const std::size_t before = (((slab - region.first_slab) << slab_shift_) + (row & slab_mask_));
+  return std::min(before * stride_, region.pages.bytes());
+}
+
+std::size_t RowArena::Measure() const {
   std::size_t sum = 0;
-  for (const Pages& region : regions_) sum += region.bytes();
+  for (const Region& region : regions_) {
+    const std::size_t grain = region.pages.grain();
+    sum += (BytesBefore(rows_, region) + grain - 1) / grain * grain;
+  }
   return sum;
+}
+
+void RowArena::Trim(std::size_t rows) {
+  CHECK_LE(rows, rows_);
+  for (Region& region : regions_) {
+    const std::size_t grain = region.pages.grain();
+    const std::size_t end = (BytesBefore(rows_, region) + grain - 1) / grain * grain;
+    region.pages.Release(BytesBefore(rows, region), std::min(end, region.pages.bytes()));
+  }
+  rows_ = rows;
+  bytes_ = Measure();
 }
 
 }  // namespace cairn::ps

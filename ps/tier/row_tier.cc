@@ -1,6 +1,11 @@
 #include "ps/tier/row_tier.h"
 
 #include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
+
+#include "ps/tier/anonymous_memory.h"
 
 namespace cairn::ps {
 namespace {
@@ -10,8 +15,15 @@ constexpr double kHighMark = 0.97, kLowMark = 0.94;
 // Share of the rows that a round's rule names.
 constexpr double kColdShare = 0.25;
 constexpr std::size_t kSample = 8192;
-// The store may take most of the memory, but not all.
-constexpr double kLeastShareOfRows = 0.25;
+// What may be free between rows in use: of rows that left in a round, and not yet moved together.
+constexpr double kFreeShare = (kHighMark - kLowMark) + 1.0 / EmbeddingTable::kSpareRows;
+// The rest may take most of the memory, but not all.
+constexpr std::int64_t kLeastShareOfRows = 4;  // one in so many
+// By which part of its excess a maximum that was higher goes down in a round.
+constexpr std::int64_t kForget = 8;
+constexpr std::uint64_t kSmallestBatch = 256u << 10, kLargestBatch = 64u << 20;
+// Of requests and of the store's merges, at first: later it is known.
+constexpr std::int64_t kBuffers = 12 << 20;
 
 }  // namespace
 
@@ -57,11 +69,33 @@ bool RowTier::IsFull(TableSpan tables) const {
   return is_bounded() && MemoryOf(tables) > limit_.load(std::memory_order_relaxed);
 }
 
-void RowTier::MeasureStore(const RowStore& store) {
+std::size_t RowTier::MostBatchBytes() const {
+  return is_bounded() ? std::clamp(memory_bytes_ / 16, kSmallestBatch, kLargestBatch)
+                      : kLargestBatch / 2;
+}
+
+void RowTier::MeasureRest(TableSpan tables, const RowStore& store) {
+  if (!is_bounded()) return;
+  std::int64_t reserved = 0, unusable = 0;
+  for (const auto& table : tables) {
+    reserved += table->reserved_bytes();
+    unusable += table->unusable_bytes();
+  }
+  const auto anonymous = static_cast<std::int64_t>(AnonymousMemoryBytes());
+  // A round seldom writes more at once; keys and places take a quarter beside the records.
+  auto rest = static_cast<std::int64_t>(store.MemoryBytes() + BatchBytes() / 4 * 5);
+  if (scope_ == Scope::kProcess) rest = std::max(rest + kBuffers, anonymous - reserved);
+  rest_ = std::max(rest, rest_ - (rest_ - rest) / kForget);
+  const std::int64_t taken = rest_ + unusable;
   const auto whole = static_cast<std::int64_t>(memory_bytes_);
-  const auto rest = whole - static_cast<std::int64_t>(store.MemoryBytes());
-  const auto rows =
-      std::max(rest, static_cast<std::int64_t>(kLeastShareOfRows * static_cast<double>(whole)));
+  const std::int64_t least = whole / kLeastShareOfRows;
+  if (whole - taken < least && !std::exchange(told_, true)) {
+    LOG(WARNING) << "server.memory_mib is " << (whole >> 20) << ", but " << (taken >> 20)
+                 << " MiB are needed beside the rows; more than the limit will be used";
+  }
+  // Not what is free now: rows that have left would then make others leave.
+  const auto rows = static_cast<std::int64_t>(static_cast<double>(std::max(whole - taken, least)) *
+                                              (1 - kFreeShare));
   limit_ = std::max<std::int64_t>(rows - set_aside_, 0);
 }
 
@@ -85,14 +119,13 @@ Status RowTier::WriteBack(TableSpan tables, const SlotRange& slots, RowStore& st
                           std::uint64_t now, const std::function<Status()>& before) {
   ++round_;
   stops_.clear();
-  MeasureStore(store);
+  MeasureRest(tables, store);
   rule_ = MakeRule(tables, now);
   const std::int64_t wanted =
       MemoryOf(tables) - static_cast<std::int64_t>(kLowMark * static_cast<double>(limit_.load(
                                                                   std::memory_order_relaxed)));
   std::int64_t freed = 0;
-  RowBatch batch;
-  batch.Reserve(kBatchRows, 2 * kBatchBytes);
+  batch_.Clear();
   const std::size_t all_stops = tables.size() * kStripes;
   while (freed < wanted && stops_.size() < all_stops) {
     if (next_.table >= tables.size()) next_ = {0, 0};
@@ -100,12 +133,13 @@ Status RowTier::WriteBack(TableSpan tables, const SlotRange& slots, RowStore& st
     EmbeddingTable& table = *tables[next_.table];
     if (!table.updates_all_rows()) {
       freed += static_cast<std::int64_t>(table.WriteBack(
-          next_.stripe, &rule_, static_cast<std::uint16_t>(next_.table), slots, &batch));
+          next_.stripe, &rule_, static_cast<std::uint16_t>(next_.table), slots, &batch_));
     }
     if (++next_.stripe == kStripes) next_ = {next_.table + 1, 0};
-    if (IsFullBatch(batch)) RETURN_IF_ERROR(WriteRows(tables, slots, store, &batch, before));
+    if (batch_.bytes() >= MostBatchBytes())
+      RETURN_IF_ERROR(WriteRows(tables, slots, store, &batch_, before));
   }
-  return WriteRows(tables, slots, store, &batch, before);
+  return WriteRows(tables, slots, store, &batch_, before);
 }
 
 std::uint64_t RowTier::Drop(TableSpan tables) {

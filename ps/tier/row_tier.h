@@ -35,30 +35,37 @@ Status WriteRows(TableSpan tables, const SlotRange& slots, RowStore& store, RowB
 // Thread-safety: NeedsRoom and IsFull at any time; the rest from one thread.
 class RowTier {
  public:
-  // Rows and bytes that are written at once, about.
-  static constexpr std::size_t kBatchRows = 64 * 1024;
-  static constexpr std::size_t kBatchBytes = 12u << 20;
-  static bool IsFullBatch(const RowBatch& batch) {
-    return batch.size() >= kBatchRows || batch.bytes() >= kBatchBytes;
-  }
+  // What the limit is for.
+  enum class Scope {
+    kTables,   // rows, index and store
+    kProcess,  // the anonymous memory of this process, whoever has it
+  };
 
-  // Bytes for rows, index and store together; 0: no limit.
-  explicit RowTier(std::uint64_t memory_bytes) : memory_bytes_(memory_bytes) {}
+  // 0: no limit.
+  RowTier(std::uint64_t memory_bytes, Scope scope) : memory_bytes_(memory_bytes), scope_(scope) {}
+
+  // Bytes of rows that are written at once, about, and at most: the more, the less the store has to
+  // merge.
+  std::size_t BatchBytes() const { return MostBatchBytes() / 2; }
+  std::size_t MostBatchBytes() const;
 
   bool is_bounded() const { return memory_bytes_ != 0; }
   // Rows should leave; and nothing more must come to memory before some have left.
   bool NeedsRoom(TableSpan tables) const;
   bool IsFull(TableSpan tables) const;
-  // The store's share of the memory is taken off the rows'.
-  void MeasureStore(const RowStore& store);
-  // As of the last MeasureStore.
+  // For the thread that calls WriteBack, empty between its uses: its memory is counted.
+  RowBatch& batch() { return batch_; }
+  // What is not for rows is taken off the limit: the store's memory, or whatever the process has
+  // besides, and pages of rows and index that are not full.
+  void MeasureRest(TableSpan tables, const RowStore& store);
+  // As of the last MeasureRest.
   std::uint64_t bytes_for_rows() const {
     return static_cast<std::uint64_t>(limit_.load(std::memory_order_relaxed));
   }
   // Keeps so much of the memory free from now on, for rows that are to come.
-  void SetAside(std::uint64_t bytes, const RowStore& store) {
+  void SetAside(std::uint64_t bytes, TableSpan tables, const RowStore& store) {
     set_aside_ = static_cast<std::int64_t>(bytes);
-    MeasureStore(store);
+    MeasureRest(tables, store);
   }
 
   // One round; `now` is the number of the last push. Errors: of the store; nothing is lost then.
@@ -78,8 +85,12 @@ class RowTier {
   SpillRule MakeRule(TableSpan tables, std::uint64_t now);
 
   const std::uint64_t memory_bytes_;
+  const Scope scope_;
   std::atomic<std::int64_t> limit_{0};  // of rows and index
   std::int64_t set_aside_ = 0;
+  std::int64_t rest_ = 0;  // its recent maximum
+  bool told_ = false;      // that the memory is too small
+  RowBatch batch_;
   Stop next_{0, 0};  // where the walk goes on
   std::uint64_t round_ = 0;
   SpillRule rule_;

@@ -492,6 +492,13 @@ TEST(JobProblems, ADeterministicJobDependsOnNoTime) {
   MustLoad(With("table_defaults { admission { min_pushes: 2 } eviction { min_norm: 1 } }"));
 }
 
+TEST(JobProblems, MemoryThatCannotHoldAServer) {
+  EXPECT_EQ(
+      ProblemsOf(With("server { memory_mib: 63 }")),
+      "job:5:22: server.memory_mib is 63; a server needs at least 64 MiB, and with 0 it keeps "
+      "all rows in memory");
+}
+
 TEST(JobProblems, Models) {
   EXPECT_EQ(ProblemsOf(With("model { lr {} }")),
             "job:5:1: \"model\" is set twice, first in line 4");

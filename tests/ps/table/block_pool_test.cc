@@ -41,5 +41,32 @@ TEST(BlockPool, BlocksAreZeroAndDoNotOverlap) {
   }
 }
 
+// As the indexes of a table do that grows and shrinks: blocks of about the same size are replaced
+// one by one by larger or smaller ones.
+TEST(BlockPool, LittleLiesBetweenTheBlocksOfATable) {
+  constexpr std::size_t kHugePage = 2u << 20;
+  BlockPool pool;
+  Rng rng(2, 2);
+  std::vector<BlockPool::Block> blocks(64);
+  std::size_t wanted = 64u << 10;
+  for (const double step : {1.0625, 0.9375, 1.0625}) {
+    for (int i = 0; i < 32; ++i) {
+      wanted = static_cast<std::size_t>(static_cast<double>(wanted) * step);
+      for (int n = 0; n < 64; ++n) {
+        // The old one goes after the new one has come.
+        const std::size_t at = rng.NextBelow(64);
+        auto fresh = pool.Allocate(wanted + rng.NextBelow(wanted / 16));
+        blocks[at] = std::move(fresh);
+      }
+      std::size_t bytes = 0;
+      for (const auto& block : blocks) bytes += block.bytes();
+      ASSERT_GE(pool.bytes(), bytes);
+      ASSERT_LE(pool.bytes(), bytes * 3 / 2 + 2 * kHugePage);
+    }
+  }
+  blocks.clear();
+  EXPECT_EQ(pool.bytes(), 0u);
+}
+
 }  // namespace
 }  // namespace cairn::ps

@@ -121,6 +121,10 @@ TEST(KeyIndex, MarksSurviveGrowthAndAreCleared) {
     return keys;
   };
   EXPECT_EQ(dirty_keys(), marked);
+  (void)index.Sweep(0, index.bucket_count(), [](KeyIndex::Swept& entry) {
+    EXPECT_EQ(entry.recent, entry.key != 1) << "a row that was marked is no longer recent";
+    return false;
+  });
   index.MarkAllClean();
   EXPECT_TRUE(dirty_keys().empty());
 }

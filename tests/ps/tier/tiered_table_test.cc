@@ -370,6 +370,55 @@ TEST_P(TieredTableTest, AnEmptyTableTakesNoMemory) {
   EXPECT_TRUE(tiered->Pull(keys, AbsentValue::kInitial));
 }
 
+// Rows that stay lie all over the pages; they move together, and what no row needs is returned.
+TEST_P(TieredTableTest, PagesOfRowsThatLeftAreReturned) {
+  const auto tiered = Make(StrCat("name: 't' dim: 16 ", kSgd));
+  std::vector<std::uint64_t> keys(60'000), kept;
+  for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = i * 7;
+  for (std::size_t i = 0; i < keys.size(); i += 12) kept.push_back(keys[i]);
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(tiered->Push(keys, std::vector<float>(keys.size() * 16, 1)));
+    for (int i = 0; i < 40; ++i) {
+      ASSERT_TRUE(tiered->Push(kept, std::vector<float>(kept.size() * 16, 1)));
+    }
+    const EmbeddingTable& table = tiered->table();
+    const auto full = table.reserved_bytes();
+    EXPECT_GE(full, table.memory_bytes());
+    // Names the rows that were not pushed again.
+    const SpillRule rule{tiered->step(), 30};
+    for (int pass = 0; pass < 3; ++pass) {
+      for (std::uint32_t s = 0; s < kStripes; ++s) {
+        ASSERT_EQ(tiered->WriteBack(s, &rule), OkStatus());
+        tiered->table().Drop(s, rule);
+      }
+    }
+    EXPECT_EQ(table.Counts().resident_rows, kept.size());
+    EXPECT_LE(table.reserved_bytes(), full / 4);
+    EXPECT_LE(table.unusable_bytes(), table.reserved_bytes());
+    EXPECT_TRUE(tiered->Pull(kept, AbsentValue::kZero));
+    EXPECT_EQ(table.Counts().fetched_rows, round * (keys.size() - kept.size()));
+    EXPECT_TRUE(tiered->Pull(keys, AbsentValue::kInitial));
+    tiered->ExpectRows();
+    ASSERT_TRUE(tiered->Push(keys, std::vector<float>(keys.size() * 16, 1)));
+  }
+}
+
+// Else a row would leave between the pull and the push of one batch.
+TEST_P(TieredTableTest, ARowThatHasJustComeIsPassedOverOnce) {
+  const auto tiered = Make(StrCat("name: 't' dim: 3 ", kSgd));
+  const std::vector<std::uint64_t> keys = {1, 2, 3, 4};
+  ASSERT_TRUE(tiered->Push(keys, std::vector<float>(12, 1)));
+  tiered->SpillAll();
+  ASSERT_TRUE(tiered->Pull(keys, AbsentValue::kInitial));
+  for (const std::size_t left : {keys.size(), std::size_t{0}}) {
+    for (std::uint32_t s = 0; s < kStripes; ++s) {
+      ASSERT_EQ(tiered->WriteBack(s, &kAllRows), OkStatus());
+      tiered->table().Drop(s, kAllRows);
+    }
+    EXPECT_EQ(tiered->table().Counts().resident_rows, left);
+  }
+}
+
 const char* NameOfStore(bool on_disk) { return on_disk ? "Rocks" : "Memory"; }
 INSTANTIATE_TEST_SUITE_P(Stores, TieredTableTest, testing::Bool(),
                          [](const auto& param_info) { return NameOfStore(param_info.param); });
