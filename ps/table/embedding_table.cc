@@ -280,18 +280,6 @@ void EmbeddingTable::MakeAbsentRows(Stripe& stripe, std::span<const IndexedKey> 
   memory_bytes_.fetch_add(MeasureStripe(stripe) - before, std::memory_order_relaxed);
 }
 
-std::int64_t EmbeddingTable::reserved_bytes() const {
-  return static_cast<std::int64_t>(memory_.bytes() + index_memory_.bytes());
-}
-
-std::int64_t EmbeddingTable::unusable_bytes() const {
-  const auto bytes_of = [this](std::uint32_t rows) {
-    return static_cast<std::int64_t>(rows * memory_.row_bytes());
-  };
-  const std::int64_t index = memory_bytes() - bytes_of(memory_.used());
-  return std::max<std::int64_t>(reserved_bytes() - bytes_of(memory_.end()) - index, 0);
-}
-
 std::int64_t EmbeddingTable::MeasureStripe(const Stripe& stripe) const NO_THREAD_SAFETY_ANALYSIS {
   return static_cast<std::int64_t>(stripe.index.bytes() +
                                    stripe.index.size() * layout_.RecordBytes());
@@ -343,11 +331,6 @@ void EmbeddingTable::LoadGroup(Stripe& stripe, std::span<const IndexedKey> group
 void EmbeddingTable::SetRecord(std::uint32_t row, const std::byte* record) {
   std::memcpy(memory_.Value(row), record, layout_.ValueBytes());
   std::memcpy(memory_.Rest(row), record + layout_.ValueBytes(), layout_.RestBytes());
-}
-
-void EmbeddingTable::CopyRow(std::uint32_t from, std::uint32_t to) {
-  std::memcpy(memory_.Value(to), memory_.Value(from), layout_.ValueBytes());
-  std::memcpy(memory_.Rest(to), memory_.Rest(from), layout_.RestBytes());
 }
 
 void EmbeddingTable::CopyRecord(std::uint32_t row, std::byte* record) const {

@@ -252,6 +252,23 @@ void EmbeddingTable::MarkDirty(std::uint64_t key) {
   stripe.index.FindAndMark({&indexed, 1}, &row);
 }
 
+std::int64_t EmbeddingTable::reserved_bytes() const {
+  return static_cast<std::int64_t>(memory_.bytes() + index_memory_.bytes());
+}
+
+std::int64_t EmbeddingTable::unusable_bytes() const {
+  const auto bytes_of = [this](std::uint32_t rows) {
+    return static_cast<std::int64_t>(rows * memory_.row_bytes());
+  };
+  const std::int64_t index = memory_bytes() - bytes_of(memory_.used());
+  return std::max<std::int64_t>(reserved_bytes() - bytes_of(memory_.end()) - index, 0);
+}
+
+void EmbeddingTable::CopyRow(std::uint32_t from, std::uint32_t to) {
+  std::memcpy(memory_.Value(to), memory_.Value(from), layout_.ValueBytes());
+  std::memcpy(memory_.Rest(to), memory_.Rest(from), layout_.RestBytes());
+}
+
 // Rows beyond the bound move to free ones below it, which the rows that go make more of.
 std::uint64_t EmbeddingTable::Drop(std::uint32_t stripe_number, const SpillRule& rule) {
   Stripe& stripe = *stripes_[stripe_number];
