@@ -45,9 +45,16 @@ constexpr std::chrono::minutes kServerReturns{10};
 // do: it may be waiting for a server that nobody starts again.
 class Heartbeats {
  public:
-  Heartbeats(worker::GrpcJobControl* control, worker::Worker* worker)
-      : thread_([this, control, worker] { Loop(control, worker); }) {}
+  explicit Heartbeats(worker::GrpcJobControl* control)
+      : thread_([this, control] { Loop(control); }) {}
   ~Heartbeats() { (void)End(); }
+
+  // From now on there is a worker to stop; it outlives this. At once if the end was told already.
+  void Watch(worker::Worker* worker) EXCLUDES(mu_) {
+    MutexLock lock(mu_);
+    worker_ = worker;
+    if (!end_.ok()) worker_->Stop();
+  }
 
   // The coordinator's last word, if it ended the work.
   Status End() EXCLUDES(mu_) {
@@ -62,7 +69,7 @@ class Heartbeats {
   }
 
  private:
-  void Loop(worker::GrpcJobControl* control, worker::Worker* worker) EXCLUDES(mu_) {
+  void Loop(worker::GrpcJobControl* control) EXCLUDES(mu_) {
     for (;;) {
       {
         MutexLock lock(mu_);
@@ -73,11 +80,9 @@ class Heartbeats {
       const Status status = control->Heartbeat();
       // Other errors show in the worker's own calls, which are tried again for long.
       if (!absl::IsAborted(status)) continue;
-      {
-        MutexLock lock(mu_);
-        end_ = status;
-      }
-      worker->Stop();
+      MutexLock lock(mu_);
+      end_ = status;
+      if (worker_ != nullptr) worker_->Stop();
       return;
     }
   }
@@ -86,6 +91,7 @@ class Heartbeats {
   CondVar changed_;
   bool is_over_ GUARDED_BY(mu_) = false;
   Status end_ GUARDED_BY(mu_);
+  worker::Worker* worker_ GUARDED_BY(mu_) = nullptr;
   std::thread thread_;
 };
 
@@ -101,6 +107,8 @@ Status Work(const proto::JoinWorkerReply& joined, worker::GrpcJobControl* contro
   servers.first_connect = servers.reconnect = servers.request = kServerReturns;
   servers.slot_bits = ps::PsOptions{}.slot_bits;
   for (const proto::TableConfig& table : job.table()) servers.table_dims.push_back(table.dim());
+  // Servers may be recovering, for long: this worker lives meanwhile.
+  Heartbeats heartbeats(control);
   ASSIGN_OR_RETURN(const std::unique_ptr<worker::PsClient> client,
                    worker::MakeGrpcPsClient(servers));
 
@@ -123,7 +131,7 @@ Status Work(const proto::JoinWorkerReply& joined, worker::GrpcJobControl* contro
     control->Cancel();
   });
   std::cerr << "worker " << FLAGS_worker << " works with " << options.threads << " threads\n";
-  Heartbeats heartbeats(control, worker.get());
+  heartbeats.Watch(worker.get());
   Status status = worker->Run();
   status.Update(heartbeats.End());
   signals->OnStop({});
@@ -145,9 +153,15 @@ int RunWorker(int argc, char** argv) {
   proto::JoinWorkerReply joined;
   Status status = control->Join(&joined);
   signals.OnStop({});
+  if (status.ok() && joined.is_over()) {
+    std::cerr << "the job is over\n";
+    return 0;
+  }
   if (status.ok()) {
     status = Work(joined, control.get(), &signals);
-    if (!status.ok() && signals.received() == 0) control->ReportFailure(status);
+    // Aborted is the coordinator's own word, or that of servers which serve others now.
+    const bool is_news = !status.ok() && !absl::IsAborted(status);
+    if (is_news && signals.received() == 0) control->ReportFailure(status);
   }
   if (signals.received() != 0) return 128 + signals.received();
   return status.ok() ? 0 : ReportError(status);

@@ -58,8 +58,9 @@ class ControlService final : public proto::Control::Service {
   }
   grpc::Status ReportFailure(grpc::ServerContext*, const proto::ReportFailureRequest* request,
                              proto::ReportFailureReply*) override {
-    core_->ReportFailure(request->who(), FromGrpc({static_cast<grpc::StatusCode>(request->code()),
-                                                   request->message()}));
+    core_->ReportFailure(
+        request->who(), request->incarnation(),
+        FromGrpc({static_cast<grpc::StatusCode>(request->code()), request->message()}));
     return grpc::Status::OK;
   }
   grpc::Status GetJobStatus(grpc::ServerContext*, const proto::JobStatusRequest*,

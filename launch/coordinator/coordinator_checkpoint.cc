@@ -12,10 +12,9 @@
 namespace cairn::launch {
 namespace {
 
-// Of what servers are asked to do, when one of them goes away and comes back. Each try waits for
-// the servers to answer.
-constexpr int kTries = 5;
-constexpr std::chrono::milliseconds kPause{200};
+// Between tries of what servers are asked to do, when one of them goes away and comes back. Each
+// try waits for the servers to answer.
+constexpr std::chrono::milliseconds kPause{500};
 
 std::int64_t UnixSeconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(
@@ -52,12 +51,10 @@ bool CoordinatorImpl::ServersRecover() const {
 
 template <typename Attempt>
 Status CoordinatorImpl::Persist(const std::string& what, Attempt attempt) {
-  for (int tries = 1;; ++tries) {
+  for (const double began = Now();;) {
     const Status status = attempt();
-    if (status.code() != absl::StatusCode::kUnavailable || tries == kTries ||
-        !options_.ps.empty()) {
-      return status;
-    }
+    const bool may_pass = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+    if (!may_pass || !options_.ps.empty() || Now() - began > options_.member_wait_s) return status;
     {
       MutexLock lock(mu_);
       if (!failure_.ok()) return failure_;

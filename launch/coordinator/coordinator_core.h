@@ -184,7 +184,10 @@ class CoordinatorCore {
 
   // The job fails with this error, if nothing failed before. who: "worker 1", "ps 0", put before
   // the message; empty in a single process.
-  virtual void ReportFailure(std::string_view who, const Status& status) = 0;
+  // incarnation: of a worker that joined; ignored if it is not the worker's latest, or given up. 0:
+  // of nobody who joined.
+  virtual void ReportFailure(std::string_view who, std::uint64_t incarnation,
+                             const Status& status) = 0;
 
   // Orderly stop: no more leases, a checkpoint, everybody leaves. Returns at once; from any thread,
   // but not from a signal handler.

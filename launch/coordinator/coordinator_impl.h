@@ -47,7 +47,8 @@ class CoordinatorImpl final : public CoordinatorCore {
   Status BeginStep(const proto::BeginStepRequest& request, proto::BeginStepReply* reply) override;
   Status EndStep(const proto::EndStepRequest& request) override;
   Status Heartbeat(const proto::HeartbeatRequest& request) override;
-  void ReportFailure(std::string_view who, const Status& status) override;
+  void ReportFailure(std::string_view who, std::uint64_t incarnation,
+                     const Status& status) override;
   void RequestStop() override;
   void GetStatus(proto::JobStatusReply* reply) const override;
   bool WaitUntilOver(std::uint32_t wait_ms) override;

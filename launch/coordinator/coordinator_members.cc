@@ -29,11 +29,18 @@ void CoordinatorImpl::Fail(std::string_view who, const Status& status) {
   Changed();
 }
 
-void CoordinatorImpl::ReportFailure(std::string_view who, const Status& status) {
+void CoordinatorImpl::ReportFailure(std::string_view who, std::uint64_t incarnation,
+                                    const Status& status) {
   MutexLock lock(mu_);
-  // Nobody waits for it to be told of the end.
-  for (auto& [index, worker] : workers_) {
-    if (who == StrCat("worker ", index)) worker.has_left = true;
+  if (incarnation != 0) {
+    const auto found = std::ranges::find_if(workers_, [incarnation](const auto& entry) {
+      return entry.second.incarnation == incarnation && !entry.second.is_lost;
+    });
+    if (found == workers_.end()) {
+      LOG(WARNING) << who << ", which was replaced or given up, met an error: " << status;
+      return;
+    }
+    found->second.has_left = true;  // nobody waits for it to be told of the end
   }
   Fail(who, status.ok() ? absl::InternalError("failed without saying why") : status);
 }
@@ -119,7 +126,15 @@ Status CoordinatorImpl::JoinWorker(const proto::JoinWorkerRequest& request, std:
     return serves_workers_ || is_over_ || !failure_.ok();
   });
   if (!failure_.ok()) return absl::AbortedError(StrCat("the job failed: ", failure_.message()));
-  if (is_over_) return absl::AbortedError("the job is over");
+  if (is_over_) {
+    // It may come in the place of one that is waited for.
+    if (const auto found = workers_.find(request.worker()); found != workers_.end()) {
+      found->second.has_left = true;
+    }
+    Changed();
+    reply->set_is_over(true);
+    return OkStatus();
+  }
   if (!serves_workers_) {
     const std::string missing = MissingServers();
     return absl::UnavailableError(missing.empty()

@@ -50,7 +50,7 @@ class LocalJobImpl : public LocalJob {
     std::thread coordinator(
         [this, result, &job_status] { job_status = coordinator_->Run(result); });
     const Status worker_status = RunWorker();
-    if (!worker_status.ok()) coordinator_->ReportFailure("worker", worker_status);
+    if (!worker_status.ok()) coordinator_->ReportFailure("worker", 0, worker_status);
     coordinator.join();
     // The coordinator reports the first failure, whoever had it.
     return job_status;

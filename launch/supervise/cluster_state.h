@@ -30,7 +30,8 @@ struct ProcessState {
 };
 
 // "starting", "running", "stopping", and at the end "done", "stopped" (by a signal, after a
-// checkpoint), "failed" or "killed" (by a second signal or at the end of the grace period).
+// checkpoint), "failed" or "killed" (by a second signal, at the end of the grace period, or a stop
+// that failed).
 struct ClusterState {
   std::string state;
   std::string job;

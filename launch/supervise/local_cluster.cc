@@ -12,7 +12,6 @@
 #include <memory>
 #include <optional>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "common/config/config.h"
@@ -67,7 +66,9 @@ Result<std::string> MakeSocketFolder(const std::string& run_dir) {
   std::error_code error;
   const std::filesystem::path absolute = std::filesystem::absolute(run_dir, error);
   std::string folder = JoinPath(absolute.lexically_normal().string(), "sockets");
-  if (!error && folder.size() <= kLongest) {
+  // gRPC takes the address for a URI.
+  const bool is_plain = folder.find_first_of("#?%") == std::string::npos;
+  if (!error && is_plain && folder.size() <= kLongest) {
     RETURN_IF_ERROR(RemoveTree(folder));
     RETURN_IF_ERROR(MakeFolders(folder));
     return folder;
@@ -87,21 +88,41 @@ bool IsWorthAnotherRun(const std::string& run_dir, int code) {
 // Runs of the whole cluster: each goes on from the last checkpoint, where what has died cannot come
 // back alone.
 int Supervise(SupervisorOptions plan, const std::string& sockets) {
-  using Clock = std::chrono::steady_clock;
+  // Also between runs, where no supervisor waits for them.
+  sigset_t stops, before;
+  sigemptyset(&stops);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&stops, signal);
+  pthread_sigmask(SIG_BLOCK, &stops, &before);
+  bool told = false;
+  plan.started = [&told, started = plan.started] {
+    if (!std::exchange(told, true) && started) started();
+  };
+  const auto latest = [&plan] {
+    return ReadFile(JoinPath(plan.run_dir, "checkpoints/LATEST")).value_or("");
+  };
   int code = 0;
   for (int in_a_row = 0;;) {
-    const auto began = Clock::now();
+    const std::string checkpoint = latest();
     code = SuperviseCluster(plan);
-    plan.started = {};  // told once
-    if (Clock::now() - began >= plan.steady) in_a_row = 0;
+    // Only a run that came further than the one before it shows that another may help.
+    if (latest() != checkpoint) in_a_row = 0;
     if (in_a_row >= plan.max_restarts || !IsWorthAnotherRun(plan.run_dir, code)) break;
     const auto pause = plan.first_pause * (1 << std::min(in_a_row, 5));
     ++in_a_row;
     *plan.messages << "cluster: all of it begins again, from the last checkpoint, in "
                    << HumanSeconds(std::chrono::duration<double>(pause).count()) << " (restart "
                    << in_a_row << " of " << plan.max_restarts << " in a row)" << std::endl;
-    std::this_thread::sleep_for(pause);
+    timespec limit{};
+    limit.tv_sec = pause.count() / 1000;
+    limit.tv_nsec = pause.count() % 1000 * 1'000'000;
+    if (const int signal = sigtimedwait(&stops, nullptr, &limit); signal > 0) {
+      *plan.messages << "cluster: stopped; the same command goes on from the last checkpoint"
+                     << std::endl;
+      code = 128 + signal;
+      break;
+    }
   }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   const Status removed = RemoveTree(sockets);
   if (!removed.ok()) *plan.messages << "warning: " << removed.message() << std::endl;
   return code;

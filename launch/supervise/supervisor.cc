@@ -281,12 +281,11 @@ void Supervisor::OnCoordinatorExit(const ProcessExit& exit) {
   Enter(Phase::kLeaving, options_.leave_grace);
 }
 
-// A process that was killed or crashed, left because somebody else told it to, or (a server)
-// cannot go on without a new start.
+// A process that was killed or crashed, left because somebody else told it to, or cannot go on
+// without a new start: a server whose log failed, a worker that was given up.
 bool IsWorthReturning(const Child& child, const ProcessExit& exit) {
   if (!child.spec.may_return) return false;
-  return exit.signal != 0 || IsStopCode(exit.code) ||
-         (exit.code == kTryAgain && child.spec.role == "ps");
+  return exit.signal != 0 || IsStopCode(exit.code) || exit.code == kTryAgain;
 }
 
 bool Supervisor::TryReturn(const Child& child, const ProcessExit& exit) {
@@ -297,7 +296,8 @@ bool Supervisor::TryReturn(const Child& child, const ProcessExit& exit) {
   if (Clock::now() - child.started >= options_.steady) returns = 0;
   if (returns >= options_.max_restarts) return false;
   ++returns;
-  milliseconds pause{0};
+  // Who leaves by itself may do so because the job fails: that shows in a moment.
+  milliseconds pause = exit.code == kTryAgain ? options_.first_pause : milliseconds{0};
   if (returns > 1) pause = options_.first_pause * (1 << std::min(returns - 2, 5));
   returns_.push_back({child.spec, Clock::now() + pause});
   Say(StrCat(
@@ -404,7 +404,7 @@ int Supervisor::Finish() {
     code = stop_signal_ != 0 ? 128 + stop_signal_ : *orderly_code_;
     Say("stopped; the same command goes on from the last checkpoint");
   } else if (!failures_.empty()) {
-    state_.state = "failed";
+    state_.state = stop_signal_ != 0 ? "killed" : "failed";
     const Failure& first = failures_[FirstFailure(failures_)];
     state_.failure = FailureLine(first);
     code = JobExitCode(first.exit);

@@ -184,6 +184,15 @@ void ExchangeStream::RunOne(Lane& lane) {
     const Result<RequestHandler::Buffer> result = Run(*request);
     // Before the reply: who has it finds it counted.
     if (result.ok()) service_->handler_->CountServed(request->kind, request->complete_at);
+    if (!result.ok() && service_->handler_->IsBroken()) {
+      // No answer: the client looks for the server that takes this one's place, and asks it.
+      MutexLock lock(mu_);
+      failure_ = result.status();
+      lane.running = false;
+      WriteNext();
+      FinishIfDue();
+      return;
+    }
     Reply(*request, result);
   }
   request.reset();

@@ -72,6 +72,11 @@ Result<PsCore*> RequestHandler::Core() {
   return core_;
 }
 
+bool RequestHandler::IsBroken() {
+  const Result<PsCore*> core = Core();
+  return core.ok() && !(*core)->Health().ok();
+}
+
 Status RequestHandler::Refuse(Status status) {
   refused_.fetch_add(1, std::memory_order_relaxed);
   return status;

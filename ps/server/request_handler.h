@@ -80,6 +80,9 @@ class RequestHandler {
     if (kind == rpc::FrameKind::kPush) served_.Record(RequestKind::kPush, begin);
   }
 
+  // True once the core serves nothing until it is made anew.
+  bool IsBroken();
+
   // Counts a refusal; returns it.
   Status Refuse(Status status);
 

@@ -99,6 +99,7 @@ class EmbeddingTable {
   // Adds rows as the store has them: layout().RecordBytes() bytes at
   // records + position * layout().RecordBytes() for each key, of any alignment. Keys are different
   // from each other. Rows that are in memory may be newer and stay as they are.
+  // Not counted as fetched: no request named them.
   void AddFetched(const KeyGroups& keys, const std::byte* records);
   // Room in the index for about so many more rows, which it would else make in many small steps.
   void ReserveIndex(std::uint64_t rows);

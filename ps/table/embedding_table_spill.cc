@@ -171,7 +171,6 @@ void EmbeddingTable::AddFetched(const KeyGroups& keys, const std::byte* records)
     }
     memory_bytes_.fetch_add(MeasureStripe(stripe) - before, std::memory_order_relaxed);
   }
-  fetched_rows_.fetch_add(keys.size(), std::memory_order_relaxed);
   cold_rows_.fetch_sub(added, std::memory_order_relaxed);
 }
 

@@ -68,6 +68,10 @@ class FakePsCore final : public ps::PsCore {
               ps::PushId id, double learning_rate_scale) override {
     std::unique_lock lock(mu_);
     changed_.wait(lock, [this] { return !hold_pushes_; });
+    if (is_broken_) {
+      ++met_broken_;
+      return absl::UnavailableError("the log is gone");
+    }
     calls_.push_back("push " + std::to_string(id.sequence));
     for (const auto& update : tables) {
       if (Status status = Check(update.table, update.keys); !status.ok()) return status;
@@ -181,6 +185,19 @@ class FakePsCore final : public ps::PsCore {
   }
 
   // While held, pulls (pushes) wait inside the core.
+  // Pushes fail, and the core says that it must be made anew.
+  void Break(bool is_broken) {
+    std::lock_guard lock(mu_);
+    is_broken_ = is_broken;
+  }
+  int met_broken() const {
+    std::lock_guard lock(mu_);
+    return met_broken_;
+  }
+  Status Health() const override {
+    std::lock_guard lock(mu_);
+    return is_broken_ ? absl::UnavailableError("the log is gone") : OkStatus();
+  }
   void HoldPulls(bool hold) {
     std::unique_lock lock(mu_);
     hold_pulls_ = hold;
@@ -236,6 +253,8 @@ class FakePsCore final : public ps::PsCore {
 
   mutable std::mutex mu_;
   std::condition_variable changed_;
+  bool is_broken_ = false;
+  int met_broken_ = 0;
   bool hold_pulls_ = false;
   bool hold_pushes_ = false;
   std::map<std::pair<std::uint32_t, std::uint64_t>, std::vector<float>> rows_;

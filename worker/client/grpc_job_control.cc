@@ -83,6 +83,7 @@ class Control final : public GrpcJobControl {
   void ReportFailure(const Status& failure) override {
     proto::ReportFailureRequest request;
     request.set_who(StrCat("worker ", options_.worker));
+    request.set_incarnation(incarnation_);
     request.set_code(static_cast<int>(failure.code()));
     request.set_message(std::string(failure.message()));
     proto::ReportFailureReply reply;

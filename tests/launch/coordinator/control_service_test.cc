@@ -244,6 +244,8 @@ TEST_F(ControlServiceTest, AServerThatStartsAgainRecoversAndTheJobGoesOn) {
   EXPECT_EQ(job_->Wait(), OkStatus());
   EXPECT_EQ(cluster_.applied().size(), 300u);
   EXPECT_TRUE(absl::IsAborted(JoinPs(1, 10))) << "the job is over";
+  ASSERT_TRUE(JoinWorker(3, &joined).ok());
+  EXPECT_TRUE(joined.is_over());
 }
 
 // A server that goes away in the middle of a checkpoint costs another try.
@@ -295,6 +297,8 @@ TEST_F(ControlServiceTest, HeartbeatsTellAWorkerOfItsEnd) {
   const Status replaced = first->Heartbeat();
   EXPECT_TRUE(absl::IsAborted(replaced)) << replaced;
   EXPECT_THAT(std::string(replaced.message()), HasSubstr("another process is worker 2"));
+  EXPECT_EQ(second->Heartbeat(), OkStatus());
+  first->ReportFailure(absl::DataLossError("of somebody who was replaced"));
   EXPECT_EQ(second->Heartbeat(), OkStatus());
   second->ReportFailure(absl::DataLossError("bad file"));
   const Status failed = second->Heartbeat();

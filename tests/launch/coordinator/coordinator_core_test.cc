@@ -403,8 +403,8 @@ TEST(Coordinator, AFailureOfAWorkerIsTheFirstFailureOfTheJob) {
   RunningJob job(&cluster, FakeJob(), cluster.Options(folder.path()));
   FakeWorker worker(&cluster, &job.core(), 0);
   ASSERT_TRUE(worker.Step());
-  job->ReportFailure("worker 1", absl::InvalidArgumentError("train.csv:7:3: label '2'"));
-  job->ReportFailure("ps 0", absl::UnavailableError("a consequence"));
+  job->ReportFailure("worker 1", 0, absl::InvalidArgumentError("train.csv:7:3: label '2'"));
+  job->ReportFailure("ps 0", 0, absl::UnavailableError("a consequence"));
   EXPECT_TRUE(absl::IsInvalidArgument(job.Wait()));
   EXPECT_EQ(job.Wait().message(), "worker 1: train.csv:7:3: label '2'");
   EXPECT_FALSE(worker.Step());

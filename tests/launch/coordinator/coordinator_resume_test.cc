@@ -63,7 +63,7 @@ void WorkThen(RunningJob& job, FakeCluster& cluster, int tasks,
 }
 
 void Stop(RunningJob& job) { job->RequestStop(); }
-void Crash(RunningJob& job) { job->ReportFailure("test", absl::CancelledError("killed")); }
+void Crash(RunningJob& job) { job->ReportFailure("test", 0, absl::CancelledError("killed")); }
 
 TEST(Resume, StoppedAfterAnyTaskTheRowsGoOnAsIfNothingHappened) {
   const Outcome expected = Uninterrupted(FakeJob());

@@ -322,7 +322,7 @@ RunningJob::RunningJob(FakeCluster* cluster, const proto::JobConfig& job,
 
 RunningJob::~RunningJob() {
   if (!thread_.joinable()) return;
-  core_->ReportFailure("test", absl::CancelledError("the test ends"));
+  core_->ReportFailure("test", 0, absl::CancelledError("the test ends"));
   thread_.join();
 }
 

@@ -136,7 +136,7 @@ TEST(Supervisor, CountsReturnsInARow) {
 }
 
 TEST(Supervisor, WhatFailsByItselfIsNotStartedAgain) {
-  for (const char* const script : {"exit 1", "exit 2", "exit 3", "exit 138"}) {
+  for (const char* const script : {"exit 1", "exit 2", "exit 3"}) {
     FakeCluster cluster;
     cluster.AddPs(kServe);
     cluster.AddWorker(std::string("echo x >> $RUN/starts; ") + script);
@@ -144,6 +144,19 @@ TEST(Supervisor, WhatFailsByItselfIsNotStartedAgain) {
     EXPECT_NE(cluster.Run(), 0);
     EXPECT_EQ(cluster.File("starts"), "x\n") << script;
   }
+}
+
+// Who began all of it again would do so against the user's wish.
+TEST(Supervisor, AStopThatFailsIsNoFailureToMend) {
+  FakeCluster cluster;
+  cluster.SetCoordinator(StoppableCoordinator("exit 138"));
+  cluster.AddPs(kServe);
+  cluster.Start();
+  ASSERT_TRUE(cluster.WaitUntilRunning());
+  cluster.Signal(SIGTERM);
+  EXPECT_EQ(cluster.Wait(), 138);
+  EXPECT_EQ(cluster.State().state, "killed");
+  EXPECT_THAT(cluster.State().failure, HasSubstr("coordinator"));
 }
 
 TEST(Supervisor, AStopDoesNotWaitForReturns) {

@@ -189,6 +189,22 @@ TEST(GrpcPsClient, RestartedServerAppliesEachPushOnce) {
   }
 }
 
+// A server that must be started again gives no answer; the one in its place gets the push.
+TEST(GrpcPsClient, PushesToABrokenServerAreSentAgain) {
+  PsFleet fleet(2, kDims);
+  const auto client = Connect(fleet.ClientOptions());
+  ASSERT_NE(client, nullptr);
+  fleet.core(0).Break(true);
+  const auto keys = Keys(100, 4);
+  auto push =
+      std::async(std::launch::async, [&] { return PushTable(*client, 1, keys, Values(100, 1)); });
+  while (fleet.core(0).met_broken() < 2) std::this_thread::yield();
+  fleet.core(0).Break(false);
+  EXPECT_EQ(push.get(), OkStatus());
+  EXPECT_EQ(fleet.core(0).pushes(), 1u);
+  EXPECT_EQ(fleet.core(1).pushes(), 1u);
+}
+
 TEST(GrpcPsClient, AbsentServerIsNamed) {
   PsFleet fleet(2, kDims);
   auto options = fleet.ClientOptions();
