@@ -8,6 +8,7 @@
 #include <chrono>
 #include <string>
 
+#include "common/base/mutex.h"
 #include "common/io/file.h"
 #include "google/protobuf/text_format.h"
 #include "launch/supervise/cluster_lock.h"
@@ -35,13 +36,20 @@ class TellingCoordinator final : public proto::Control::Service {
   ~TellingCoordinator() override { server_->Shutdown(); }
   grpc::Status GetJobStatus(grpc::ServerContext*, const proto::JobStatusRequest*,
                             proto::JobStatusReply* reply) override {
+    MutexLock lock(mu_);
     *reply = reply_;
     return grpc::Status::OK;
   }
   std::string Address() const { return "127.0.0.1:" + std::to_string(port_); }
-  proto::JobStatusReply reply_;
+  // What it tells from now on.
+  void Tell(const proto::JobStatusReply& reply) {
+    MutexLock lock(mu_);
+    reply_ = reply;
+  }
 
  private:
+  Mutex mu_;
+  proto::JobStatusReply reply_ GUARDED_BY(mu_);
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
@@ -105,19 +113,21 @@ TEST_F(JobStatusTest, DirectoryWithoutAClusterIsNotFound) {
 
 TEST_F(JobStatusTest, RunningJobIsAskedOverTheNetwork) {
   TellingCoordinator coordinator;
-  coordinator.reply_.set_phase("training");
-  coordinator.reply_.set_rows_per_s(41'234);
-  proto::TrainState* training = coordinator.reply_.mutable_state();
+  proto::JobStatusReply told;
+  told.set_phase("training");
+  told.set_rows_per_s(41'234);
+  proto::TrainState* training = told.mutable_state();
   training->set_epoch(1);
   training->set_steps(300);
   training->set_rows(1'234'567);
   proto::EpochRecord* epoch = training->add_history();
   epoch->set_train_loss(0.45);
   epoch->mutable_valid()->set_auc(0.78125);
-  proto::ProcessStatus* ps = coordinator.reply_.add_process();
+  proto::ProcessStatus* ps = told.add_process();
   ps->set_role("ps");
   ps->set_index(0);
   ps->set_silent_s(0.5);
+  coordinator.Tell(told);
   state_.coordinator = coordinator.Address();
   ASSERT_TRUE(WriteClusterState(state_).ok());
   const auto lock = ClusterLock::Take(folder_, "cluster");
@@ -152,12 +162,14 @@ TEST_F(JobStatusTest, ServersAreAskedAndAddedUp) {
                           smallest: 8 largest: 8 } }
     slots { sampled_one_in: 32 groups: 512 pulled_rows: 1000000 pushed_rows: 0 })");
   TellingCoordinator coordinator;
-  AddServer(0, first.Address(), &coordinator.reply_);
-  AddServer(1, second.Address(), &coordinator.reply_);
+  proto::JobStatusReply told;
+  AddServer(0, first.Address(), &told);
+  AddServer(1, second.Address(), &told);
   {
     TellingServer gone("ps: 2");
-    AddServer(2, gone.Address(), &coordinator.reply_);
+    AddServer(2, gone.Address(), &told);
   }
+  coordinator.Tell(told);
   state_.coordinator = coordinator.Address();
   ASSERT_TRUE(WriteClusterState(state_).ok());
   const auto lock = ClusterLock::Take(folder_, "cluster");
